@@ -1,0 +1,1 @@
+"""Rules, findings and incidents: from scores to what somebody should know."""

@@ -1,0 +1,117 @@
+"""Findings and incidents: what was noticed, as values."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["firing", "resolved"]
+Severity = Literal["info", "low", "warning", "high", "critical"]
+
+
+def content_id(prefix: str, *parts: object) -> str:
+    """Return an id that is a function of content alone: the same on every replay."""
+    digest = hashlib.blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
+    return f"{prefix}-{digest}"
+
+
+def isoformat(ts: int | None) -> str | None:
+    """Render ns since the epoch as RFC 3339 in UTC, to the microsecond."""
+    if ts is None:
+        return None
+    moment = datetime.fromtimestamp(ts // 1_000_000_000, tz=UTC)
+    micros = ts % 1_000_000_000 // 1000
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{micros:06d}Z" if micros else "Z")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A device's score stayed beyond a rule's line, or came back from there."""
+
+    rule: str
+    detector: str
+    status: Status
+    severity: Severity
+    device_id: str
+    part: str
+    medium_id: str
+    site: str
+    cohort: str
+    since_ts: int
+    """When the score first crossed the line, ns."""
+    ts: int
+    """When this became a finding (or was resolved), ns."""
+    score: float
+    observed: float
+    expected: float
+    sentence: str
+    """What was found, in words."""
+    evidence: dict[str, float] = field(default_factory=dict)
+    forecast: dict[str, Any] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Stable name of *this rule on this part*, whenever it fires."""
+        return content_id("fp", self.rule, self.device_id, self.part, self.medium_id)
+
+    @property
+    def id(self) -> str:
+        """Name of this very record."""
+        return content_id("fnd", self.fingerprint, self.status, self.since_ts, self.ts)
+
+    @property
+    def where(self) -> str:
+        """Display name of the device or part, as ``gw-17/nvme0``."""
+        return "/".join(name for name in (self.device_id, self.part) if name)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a dictionary of plain values for sinks."""
+        return {
+            "id": self.id,
+            "fingerprint": self.fingerprint,
+            **asdict(self),
+            "since_ts": isoformat(self.since_ts),
+            "ts": isoformat(self.ts),
+        }
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Findings that belong together: a storm is one incident."""
+
+    key: str
+    """What they share, e.g. ``silence@site:lyon`` or ``flash_wear@gw-17``."""
+    status: Status
+    severity: Severity
+    site: str
+    opened_ts: int
+    ts: int
+    title: str
+    findings: tuple[str, ...]
+    """Ids of the findings that opened or changed it."""
+    devices: tuple[str, ...]
+    """All devices in it now, sorted."""
+
+    @property
+    def incident_id(self) -> str:
+        """Name of the incident as long as it is open."""
+        return content_id("inc", self.key, self.opened_ts)
+
+    @property
+    def id(self) -> str:
+        """Name of this very record of the incident."""
+        return content_id("inr", self.incident_id, self.status, self.ts, self.devices)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a dictionary of plain values for sinks."""
+        return {
+            "id": self.id,
+            "incident_id": self.incident_id,
+            **asdict(self),
+            "opened_ts": isoformat(self.opened_ts),
+            "ts": isoformat(self.ts),
+        }

@@ -1,0 +1,1 @@
+"""Detectors, one file each. A new one is one file and one line in `DETECTORS`."""

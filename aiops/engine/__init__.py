@@ -1,0 +1,1 @@
+"""`Engine.step`, `run`, and the ports through which both meet the world."""

@@ -1,0 +1,57 @@
+"""Every error the package raises on purpose.
+
+::
+
+    AiopsError
+    ├── InputError          what was given cannot be read: says what was asked, found, and would work
+    │   ├── FrameError      a frame without a device or a time column, or of no known shape
+    │   ├── FileError       a file or stream that cannot be opened or parsed
+    │   └── SettingsError   a setting out of range, an unknown name in a registry
+    ├── StateError          saved state that does not fit this engine
+    │   ├── StateMismatch   a detector's settings changed since its memory was saved
+    │   └── CheckpointError a checkpoint that is torn, of another version, or of another engine
+    └── ActionError         an action that must not be
+        └── EmptySelector   an action whose selector matches nothing (never "everything")
+"""
+
+from __future__ import annotations
+
+
+class AiopsError(Exception):
+    """Base of all errors raised on purpose; catch it to catch them all."""
+
+
+class InputError(AiopsError):
+    """Something given from outside cannot be used as it is."""
+
+
+class FrameError(InputError):
+    """A frame has no device or time column, or a shape nobody can read."""
+
+
+class FileError(InputError):
+    """A file or stream cannot be opened or parsed."""
+
+
+class SettingsError(InputError):
+    """A setting is out of range, or a name is in no registry."""
+
+
+class StateError(AiopsError):
+    """Saved state does not fit this engine."""
+
+
+class StateMismatch(StateError):
+    """A detector's memory was saved under other settings: migrate, rebuild or drop it."""
+
+
+class CheckpointError(StateError):
+    """A checkpoint is torn, or was written by another version or engine."""
+
+
+class ActionError(AiopsError):
+    """An action that must not be carried out."""
+
+
+class EmptySelector(ActionError):
+    """An action selects nothing; an empty selector never means everything."""

@@ -1,0 +1,1 @@
+"""Who the fleet is and what it has shown: admission, epochs, memory, checkpoints."""

@@ -1,0 +1,65 @@
+"""What may keep memory in the fleet state, and how epochs look to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from aiops.kernels.rows import I4
+
+M_co = TypeVar("M_co", bound=tuple[Any, ...], covariant=True)
+
+
+class FleetShape(NamedTuple):
+    """How much room a memory needs."""
+
+    capacity: int
+    """Length of the device axis, which is the first axis of every array of a memory."""
+
+
+class Epoch(NamedTuple):
+    """A stretch of event time that has closed."""
+
+    start: int
+    """ns since the epoch, UTC."""
+    end: int
+    """ns since the epoch, UTC; exclusive."""
+    clock: int
+    """ns: the fleet's watermark, confirmed by a second device or by the log's own stamps."""
+    size: int
+    """How many devices and parts are known."""
+    root: I4
+    """[size] index of the device that a part belongs to (its own index for a device)."""
+    site: I4
+    """[size] code of the site; -1 for none."""
+
+
+class Owner(Protocol[M_co]):
+    """Frozen settings whose memory the fleet state keeps, a NamedTuple of arrays."""
+
+    @property
+    def name(self) -> str:
+        """What the memory is filed under."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the meaning of the memory changes."""
+
+    def init(self, shape: FleetShape) -> M_co:
+        """Return the memory of devices nothing is known of."""
+
+
+def settings_hash(owner: object) -> str:
+    """Hash the settings that shape an owner's memory.
+
+    A dataclass field with ``metadata={"line": True}`` only moves the alert line: it is left out,
+    or tuning would cost weeks of warm-up.
+    """
+    shaping = {
+        field.name: repr(getattr(owner, field.name))
+        for field in dataclasses.fields(owner)  # type: ignore[arg-type]
+        if not field.metadata.get("line")
+    }
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]

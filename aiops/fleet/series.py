@@ -1,0 +1,136 @@
+"""What each series has shown: its last instant, its pinned source, its counter's offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from aiops.fleet.buffer import Merged
+from aiops.kernels.admission import drop_late, pin_source, unwrap_counter
+from aiops.kernels.rows import B1, F8, I1, I4, I8
+from aiops.telemetry.normalised import NO_TIME
+from aiops.telemetry.vocabulary import VOCABULARY
+
+STEP_OF = {"storage.wear.used_ratio": "storage.wear.step_ratio"}
+"""Where a pinned source's step goes, for metrics whose sources have one."""
+
+
+class Rejected(NamedTuple):
+    """Readings of one metric that were set aside for one reason."""
+
+    reason: str
+    metric: str
+    device: I4
+    ts: I8
+    value: F8
+
+
+class SeriesState:
+    """Per-series memory of admission, one array [capacity] each; grows by doubling."""
+
+    def __init__(self, tracked: frozenset[str]) -> None:
+        self.tracked = tracked
+        self.capacity = 0
+        self.arrays: dict[str, F8 | I8 | I1] = {}
+        self._growing: dict[str, tuple[type, float]] = {}
+        for name in sorted(tracked):
+            metric = VOCABULARY.get(name)
+            if metric is None:
+                continue
+            self._growing[f"last_ts/{name}"] = (np.int64, NO_TIME)
+            if metric.sources:
+                self._growing[f"pinned/{name}"] = (np.int8, -1)
+            if metric.kind == "counter":
+                self._growing[f"previous/{name}"] = (np.float64, -np.inf)
+                self._growing[f"offset/{name}"] = (np.float64, 0.0)
+        for key, (dtype, _) in self._growing.items():
+            self.arrays[key] = np.zeros(0, dtype=dtype)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` devices and parts."""
+        if capacity <= self.capacity:
+            return
+        for key, (dtype, empty) in self._growing.items():
+            old = self.arrays[key]
+            new = np.full(capacity, empty, dtype=dtype)
+            new[: len(old)] = old
+            self.arrays[key] = new
+        self.capacity = capacity
+
+    def wanted(self) -> frozenset[str]:
+        """Return the tracked metrics as normalisation names them, each source apart."""
+        names = set(self.tracked)
+        for name in self.tracked:
+            metric = VOCABULARY.get(name)
+            if metric is not None:
+                names.update(f"{name}/{source.name}" for source in metric.sources)
+        return frozenset(names)
+
+    def admit(self, merged: Merged) -> tuple[dict[str, F8], list[Rejected]]:
+        """Pin, order and unwrap the columns of an epoch; return them and what was refused."""
+        columns: dict[str, F8] = {}
+        rejected = [
+            Rejected("duplicate", name, *found) for name, found in merged.duplicate.items()
+        ]
+        for name in sorted({key.partition("/")[0] for key in merged.columns} & self.tracked):
+            chosen = np.full(len(merged.ts), -1, dtype=np.int8)
+            if VOCABULARY[name].sources:
+                value, refused = self._pin(name, merged, chosen)
+                rejected.extend(refused)
+            else:
+                value = merged.columns[name]
+            rejected.extend(self._order(name, merged, value))
+            if f"offset/{name}" in self.arrays:
+                rejected.extend(self._unwrap(name, merged, value, chosen))
+            columns[name] = value
+            if name in STEP_OF:
+                steps = np.array([s.step for s in VOCABULARY[name].sources] + [np.nan])
+                step = steps[chosen]
+                step[np.isnan(value)] = np.nan
+                columns[STEP_OF[name]] = step
+        return columns, rejected
+
+    def _pin(self, name: str, merged: Merged, chosen: I1) -> tuple[F8, list[Rejected]]:
+        sources = VOCABULARY[name].sources
+        present = [i for i, s in enumerate(sources) if f"{name}/{s.name}" in merged.columns]
+        candidate = np.vstack([merged.columns[f"{name}/{sources[i].name}"] for i in present])
+        out = np.full(len(merged.ts), np.nan)
+        pinned = self.arrays[f"pinned/{name}"]
+        if not pin_source(
+            merged.device, candidate, np.array(present, dtype=np.int64), pinned, out, chosen
+        ):
+            return out, []
+        at = np.flatnonzero((chosen < 0) & ~np.isnan(candidate).all(axis=0))
+        shown = candidate[:, at]
+        value = shown[np.argmax(~np.isnan(shown), axis=0), np.arange(len(at))]
+        return out, [Rejected("other_source", name, merged.device[at], merged.ts[at], value)]
+
+    def _order(self, name: str, merged: Merged, value: F8) -> Iterator[Rejected]:
+        late = np.zeros(len(value), dtype=np.int8)
+        before = value.copy()
+        if drop_late(merged.device, merged.ts, value, self.arrays[f"last_ts/{name}"], late):
+            for code, reason in ((1, "late"), (2, "duplicate")):
+                at = np.flatnonzero(late == code)
+                if len(at):
+                    yield Rejected(reason, name, merged.device[at], merged.ts[at], before[at])
+
+    def _unwrap(self, name: str, merged: Merged, value: F8, chosen: I1) -> Iterator[Rejected]:
+        sources = VOCABULARY[name].sources
+        wrap = np.array([s.wrap for s in sources] + [0.0])
+        resets = np.array([s.resets for s in sources] + [False])
+        backwards: B1 = np.zeros(len(value), dtype=np.bool_)
+        before = value.copy()
+        if unwrap_counter(
+            merged.device,
+            value,
+            chosen,
+            wrap,
+            resets,
+            self.arrays[f"previous/{name}"],
+            self.arrays[f"offset/{name}"],
+            backwards,
+        ):
+            at = np.flatnonzero(backwards)
+            yield Rejected("counter_backwards", name, merged.device[at], merged.ts[at], before[at])

@@ -1,0 +1,221 @@
+"""Kernels of admission: the fleet's clock, grouping, lateness, pinned sources and counters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiops.kernels.compile import kernel
+from aiops.kernels.rows import B1, F8, I1, I4, I8
+
+NO_TIME = np.iinfo(np.int64).min
+
+# Places in the clock's state vector.
+BEST_DEVICE, BEST_TS, SECOND_TS, STAMPED, WATERMARK, FIRST_OPEN = range(6)
+
+
+@kernel
+def advance_clock(
+    root: I4,
+    ts: I8,
+    recv_ts: I8,
+    state: I8,
+    epoch_ns: int,
+    lateness_ns: int,
+    lead_ns: int,
+    end_lead_ns: int,
+    first_open: I8,
+    vouched: I8,
+) -> None:
+    """Fold rows, in log order, into the clock; write the first open epoch after each row.
+
+    A stamped row (`recv_ts`) moves the clock by its stamp. An unstamped one moves it by its own
+    time, but when it leads every other device by more than `lead_ns` only up to the second device:
+    one device with a wrong clock must not close everybody's epochs. A heartbeat (`root` -1) moves
+    the clock by its time; without a time it ends a history and closes all up to `end_lead_ns`
+    beyond the second device.
+
+    `state` [6] is updated in place; `first_open` and `vouched` [n] are written: after each row,
+    the first open epoch, and the latest time that a stamp or a second device vouches for.
+    """
+    for i in range(ts.shape[0]):
+        end = False
+        if root[i] < 0:
+            if ts[i] == NO_TIME and recv_ts[i] == NO_TIME:
+                end = True
+            else:
+                state[STAMPED] = max(state[STAMPED], ts[i], recv_ts[i])
+        elif recv_ts[i] != NO_TIME:
+            state[STAMPED] = max(state[STAMPED], recv_ts[i])
+        elif root[i] == state[BEST_DEVICE]:
+            state[BEST_TS] = max(state[BEST_TS], ts[i])
+        elif ts[i] > state[BEST_TS]:
+            if state[BEST_DEVICE] >= 0:
+                state[SECOND_TS] = state[BEST_TS]
+            state[BEST_DEVICE] = root[i]
+            state[BEST_TS] = ts[i]
+        else:
+            state[SECOND_TS] = max(state[SECOND_TS], ts[i])
+
+        best, second = state[BEST_TS], state[SECOND_TS]
+        if best != NO_TIME:
+            lead = end_lead_ns if end else lead_ns
+            if second == NO_TIME:
+                if end:
+                    state[WATERMARK] = max(state[WATERMARK], best)
+            elif best - second <= lead:
+                state[WATERMARK] = max(state[WATERMARK], best)
+            else:
+                state[WATERMARK] = max(state[WATERMARK], second)
+        state[WATERMARK] = max(state[WATERMARK], state[STAMPED])
+        if state[WATERMARK] != NO_TIME:
+            opened = (state[WATERMARK] - lateness_ns) // epoch_ns
+            if end:
+                opened = state[WATERMARK] // epoch_ns + 1
+            state[FIRST_OPEN] = max(state[FIRST_OPEN], opened)
+        first_open[i] = state[FIRST_OPEN]
+        vouched[i] = max(state[STAMPED], state[SECOND_TS])
+
+
+@kernel
+def group_rows(device: I4, ts: I8, count: I8, order: I8) -> None:
+    """Write into `order` [n] the stable order by (device, ts).
+
+    `count` [devices + 1] is scratch, all zero on entry: a counting sort by device, then an
+    insertion sort by time within a device, where rows nearly always are in order already.
+    """
+    n = device.shape[0]
+    for i in range(n):
+        count[device[i] + 1] += 1
+    for d in range(1, count.shape[0]):
+        count[d] += count[d - 1]
+    for i in range(n):
+        d = device[i]
+        order[count[d]] = i
+        count[d] += 1
+    for j in range(1, n):
+        row = order[j]
+        k = j
+        while k > 0 and device[order[k - 1]] == device[row] and ts[order[k - 1]] > ts[row]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = row
+
+
+@kernel
+def scatter_max(target: I8, value: F8, out: F8, twice: B1) -> int:
+    """Write each `value` [m] to `out[target]`; of several for one place the largest stays.
+
+    The largest, because that does not depend on the order in which they came. `twice` [m] marks
+    values that found their place taken; returns how many.
+    """
+    n = 0
+    for i in range(value.shape[0]):
+        v = value[i]
+        if np.isnan(v):
+            continue
+        place = target[i]
+        if np.isnan(out[place]):
+            out[place] = v
+        else:
+            twice[i] = True
+            n += 1
+            if v > out[place]:
+                out[place] = v
+    return n
+
+
+@kernel
+def drop_late(device: I4, ts: I8, value: F8, last_ts: I8, late: I1) -> int:
+    """Blank values of a series at or before what it has shown; mark 1 late, 2 duplicate.
+
+    `value` [n] and `last_ts` [devices] are updated in place; returns how many were blanked.
+    """
+    n = 0
+    for i in range(value.shape[0]):
+        if np.isnan(value[i]):
+            continue
+        d = device[i]
+        if ts[i] > last_ts[d]:
+            last_ts[d] = ts[i]
+        else:
+            late[i] = 2 if ts[i] == last_ts[d] else 1
+            value[i] = np.nan
+            n += 1
+    return n
+
+
+@kernel
+def pin_source(device: I4, candidate: F8, source: I8, pinned: I1, out: F8, chosen: I1) -> int:
+    """Collapse the sources of a metric to the one a device showed first.
+
+    `candidate` [s, n] holds the readings of sources `source` [s], best first. Writes the pinned
+    source's reading to `out` [n] and its id to `chosen` [n] (-1: it was silent). Returns how many
+    rows had only readings of other sources.
+    """
+    refused = 0
+    for i in range(out.shape[0]):
+        d = device[i]
+        others = False
+        for s in range(source.shape[0]):
+            v = candidate[s, i]
+            if np.isnan(v):
+                continue
+            if pinned[d] < 0:
+                pinned[d] = source[s]
+            if pinned[d] == source[s]:
+                out[i] = v
+                chosen[i] = source[s]
+            else:
+                others = True
+        if others and chosen[i] < 0:
+            refused += 1
+    return refused
+
+
+@kernel
+def unwrap_counter(
+    device: I4,
+    value: F8,
+    chosen: I1,
+    wrap: F8,
+    resets: B1,
+    previous: F8,
+    offset: F8,
+    backwards: B1,
+) -> int:
+    """Make a counter continue across wraps and resets, in place.
+
+    `wrap` and `resets` [s + 1] describe source `chosen` [n] (index -1, the last, for none): after
+    how much it wraps (0: never), and whether it starts again at boot. A fall from near the top of
+    the range to near its bottom is a wrap; any other fall is a reset where the source resets, and
+    otherwise impossible: the value is blanked and marked. Returns how many were blanked.
+    """
+    n = 0
+    for i in range(value.shape[0]):
+        v = value[i]
+        if np.isnan(v):
+            continue
+        d = device[i]
+        before = previous[d]
+        if v < before:
+            s = chosen[i]
+            if wrap[s] > 0.0 and before > 0.75 * wrap[s] and v < 0.25 * wrap[s]:
+                offset[d] += wrap[s]
+            elif resets[s]:
+                offset[d] += before
+            else:
+                value[i] = np.nan
+                backwards[i] = True
+                n += 1
+                continue
+        previous[d] = v
+        value[i] = v + offset[d]
+    return n
+
+
+@kernel
+def last_value(device: I4, value: F8, usable: B1, latest: F8) -> None:
+    """Write the last usable value [n] of each device into `latest` [devices]."""
+    for i in range(value.shape[0]):
+        if usable[i] and not np.isnan(value[i]):
+            latest[device[i]] = value[i]

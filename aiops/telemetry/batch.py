@@ -1,0 +1,79 @@
+"""The one shape in which telemetry reaches a detector: a struct of arrays, grouped by device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiops.kernels.rows import B1, F8, I4, I8, Rows
+
+
+@dataclass(frozen=True)
+class TelemetryBatch:
+    """Rows of one closed epoch, grouped by device and in time order within a device.
+
+    One row per device and instant. A column that no row reported is absent; a value that a row
+    did not report is NaN.
+    """
+
+    device: I4
+    """[n] dense index of the device or part."""
+    cohort: I4
+    """[n] code of the cohort the device belongs to; -1 for none."""
+    ts: I8
+    """[n] event time, ns since the epoch, UTC."""
+    historical: B1
+    """[n] came after its epoch had closed: teaches its device, never pages."""
+    columns: Mapping[str, F8]
+    """canonical metric name -> [n]."""
+    indptr: I8
+    """[g + 1] where the rows of the g-th device present begin and end."""
+
+    @property
+    def rows(self) -> Rows:
+        """The first argument of a streaming kernel."""
+        return Rows(self.indptr, self.device, self.ts)
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def column(self, name: str) -> F8:
+        """Return the column [n]; all NaN where nothing reported it."""
+        found = self.columns.get(name)
+        return np.full(len(self.ts), np.nan) if found is None else found
+
+    def reporting(self, names: tuple[str, ...]) -> TelemetryBatch:
+        """Return only the rows that report at least one of `names`; no names: every row."""
+        if not names:
+            return self
+        present = [self.columns[name] for name in names if name in self.columns]
+        if not present:
+            return self.take(np.zeros(len(self.ts), dtype=np.bool_))
+        keep = ~np.isnan(present[0])
+        for column in present[1:]:
+            if keep.all():
+                return self
+            keep |= ~np.isnan(column)
+        return self if keep.all() else self.take(keep)
+
+    def take(self, keep: B1) -> TelemetryBatch:
+        """Return the rows where `keep` [n] is true, still grouped by device."""
+        device = self.device[keep]
+        return TelemetryBatch(
+            device=device,
+            cohort=self.cohort[keep],
+            ts=self.ts[keep],
+            historical=self.historical[keep],
+            columns={name: values[keep] for name, values in self.columns.items()},
+            indptr=group_bounds(device),
+        )
+
+
+def group_bounds(device: I4) -> I8:
+    """Return `indptr` [g + 1] of rows already grouped by `device` [n]."""
+    if len(device) == 0:
+        return np.zeros(1, dtype=np.int64)
+    starts = np.flatnonzero(device[1:] != device[:-1]) + 1
+    return np.concatenate(([0], starts, [len(device)])).astype(np.int64)

@@ -1,0 +1,174 @@
+"""The kernels of admission against their twins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from aiops.kernels import admission
+from tests.oracles import admission as oracle
+
+NO_TIME = admission.NO_TIME
+
+
+def same(a, b):
+    return a == b or (a is not None and b is not None and math.isnan(a) and math.isnan(b))
+
+
+@pytest.mark.parametrize("stamps", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_advance_clock(seed, stamps):
+    rng = np.random.default_rng(seed)
+    epoch, lateness, lead, end_lead = 60, 120, 1_000, 5_000
+    rows = []
+    now = 10_000
+    for _ in range(60):
+        now += int(rng.integers(0, 90))
+        kind = rng.random()
+        ts = now - int(rng.integers(0, 300))
+        if kind < 0.08:
+            ts = now + int(rng.integers(2_000, 90_000))  # a device with a wrong clock
+        if kind > 0.97:
+            rows.append((-1, None, None))
+        elif kind > 0.9:
+            rows.append((-1, now, None))
+        else:
+            recv = now if rng.random() < stamps else None
+            rows.append((int(rng.integers(0, 4)), ts, recv))
+    state = np.full(6, NO_TIME)
+    state[admission.BEST_DEVICE] = -1
+    first_open, vouched = np.empty(60, np.int64), np.empty(60, np.int64)
+    number = [[NO_TIME if v is None else v for v in row] for row in rows]
+    root, ts, recv = (np.array(column) for column in zip(*number, strict=True))
+    # Two cuts, because the state between them is what a checkpoint keeps.
+    for part in (slice(0, 23), slice(23, 60)):
+        admission.advance_clock(
+            root[part].astype(np.int32),
+            ts[part],
+            recv[part],
+            state,
+            epoch,
+            lateness,
+            lead,
+            end_lead,
+            first_open[part],
+            vouched[part],
+        )
+    found = [
+        (None if a == NO_TIME else a, None if b == NO_TIME else b)
+        for a, b in zip(first_open.tolist(), vouched.tolist(), strict=True)
+    ]
+    assert found == oracle.advance_clock(rows, epoch, lateness, lead, end_lead)
+
+
+def test_one_wrong_clock_does_not_close_everybodys_epochs():
+    state = np.full(6, NO_TIME)
+    state[admission.BEST_DEVICE] = -1
+    root = np.array([0, 1, 7, 0], np.int32)
+    ts = np.array([1_000, 1_010, 9_000_000, 1_060])
+    first_open, vouched = np.empty(4, np.int64), np.empty(4, np.int64)
+    none = np.full(4, NO_TIME)
+    admission.advance_clock(root, ts, none, state, 60, 0, 1_000, 1_000, first_open, vouched)
+    assert first_open[-1] == 1_060 // 60
+    assert vouched[-1] == 1_060
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_group_rows(seed):
+    rng = np.random.default_rng(seed)
+    device = rng.integers(0, 9, 80).astype(np.int32)
+    ts = rng.integers(0, 12, 80)
+    order = np.empty(80, np.int64)
+    admission.group_rows(device, ts, np.zeros(10, np.int64), order)
+    assert order.tolist() == oracle.group_rows(device.tolist(), ts.tolist())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scatter_max(seed):
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, 20, 60)
+    value = np.where(rng.random(60) < 0.3, np.nan, rng.normal(size=60))
+    out, twice = np.full(20, np.nan), np.zeros(60, np.bool_)
+    n = admission.scatter_max(target, value, out, twice)
+    expected, marks = oracle.scatter_max(target.tolist(), value.tolist(), 20)
+    assert all(map(same, out.tolist(), expected))
+    assert twice.tolist() == marks
+    assert n == sum(marks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_drop_late(seed):
+    rng = np.random.default_rng(seed)
+    device = rng.integers(0, 5, 100).astype(np.int32)
+    ts = np.arange(100) + rng.integers(-8, 8, 100)
+    value = np.where(rng.random(100) < 0.2, np.nan, rng.normal(size=100))
+    last, late = np.full(5, NO_TIME), np.zeros(100, np.int8)
+    out = value.copy()
+    n = admission.drop_late(device, ts, out, last, late)
+    twin = dict.fromkeys(range(5), NO_TIME)
+    expected, marks = oracle.drop_late(device.tolist(), ts.tolist(), value.tolist(), twin)
+    assert all(map(same, out.tolist(), expected))
+    assert late.tolist() == marks
+    assert n == sum(mark > 0 for mark in marks) > 0
+    assert last.tolist() == list(twin.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pin_source(seed):
+    rng = np.random.default_rng(seed)
+    device = rng.integers(0, 6, 90).astype(np.int32)
+    sources = [1, 4, 9]
+    candidate = np.where(rng.random((3, 90)) < 0.6, np.nan, rng.random((3, 90)))
+    pinned = np.full(6, -1, np.int8)
+    out, chosen = np.full(90, np.nan), np.full(90, -1, np.int8)
+    refused = admission.pin_source(device, candidate, np.array(sources), pinned, out, chosen)
+    readings = [
+        {s: candidate[k, i] for k, s in enumerate(sources) if not np.isnan(candidate[k, i])}
+        for i in range(90)
+    ]
+    expected, which, count = oracle.pin_source(device.tolist(), readings, sources, {})
+    assert all(map(same, out.tolist(), expected))
+    assert chosen.tolist() == which
+    assert refused == count > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap", "resets", "values", "expected"),
+    [
+        ("grows", 0.0, False, [1.0, 5.0, 9.0], [1.0, 5.0, 9.0]),
+        ("wraps", 100.0, True, [80.0, 99.0, 3.0, 10.0], [80.0, 99.0, 103.0, 110.0]),
+        ("reset at boot", 100.0, True, [50.0, 60.0, 5.0], [50.0, 60.0, 65.0]),
+        ("boot near the top is no wrap", 100.0, True, [90.0, 40.0], [90.0, 130.0]),
+        ("a lifetime counter cannot fall", 0.0, False, [50.0, 20.0, 55.0], [50.0, None, 55.0]),
+        ("missing", 0.0, False, [1.0, math.nan, 2.0], [1.0, math.nan, 2.0]),
+    ],
+)
+def test_unwrap_counter(name, wrap, resets, values, expected):
+    device = np.zeros(len(values), np.int32)
+    value = np.array(values)
+    backwards = np.zeros(len(values), np.bool_)
+    n = admission.unwrap_counter(
+        device,
+        value,
+        np.zeros(len(values), np.int8),
+        np.array([wrap, 0.0]),
+        np.array([resets, False]),
+        np.full(1, -np.inf),
+        np.zeros(1),
+        backwards,
+    )
+    twin = oracle.unwrap_counter([0] * len(values), values, wrap, resets)
+    assert all(map(same, twin, expected)), name
+    blank = [math.nan if v is None else v for v in expected]
+    assert all(map(same, value.tolist(), blank)), name
+    assert n == backwards.sum() == sum(v is None for v in expected)
+
+
+def test_last_value():
+    latest = np.array([7.0, np.nan])
+    device = np.array([0, 0, 1, 1], np.int32)
+    value = np.array([1.0, np.nan, 3.0, 4.0])
+    admission.last_value(device, value, np.array([True, True, True, False]), latest)
+    assert latest.tolist() == [1.0, 3.0]

@@ -1,0 +1,1 @@
+"""Slow, obvious twins of the kernels: dicts and floats, sharing nothing with what they check."""

@@ -1,0 +1,112 @@
+"""Slow, obvious twins of the kernels of admission. Plain Python only."""
+
+from __future__ import annotations
+
+import math
+
+NO_TIME = -(2**63)
+
+
+def advance_clock(rows, epoch, lateness, lead, end_lead):
+    """Give (first open epoch, vouched time) after each row (root, ts, recv), or None for no time.
+
+    Written from the rule, not from the kernel: after each row everything is worked out again from
+    all rows so far.
+    """
+    out = []
+    watermark = None
+    first_open = None
+    for n in range(1, len(rows) + 1):
+        best_of = {}
+        stamped = None
+        for root, ts, recv in rows[:n]:
+            if root < 0:
+                for t in (ts, recv):
+                    if t is not None:
+                        stamped = t if stamped is None else max(stamped, t)
+            elif recv is not None:
+                stamped = recv if stamped is None else max(stamped, recv)
+            else:
+                best_of[root] = max(best_of.get(root, ts), ts)
+        root, ts, recv = rows[n - 1]
+        end = root < 0 and ts is None and recv is None
+        times = sorted(best_of.values(), reverse=True)
+        candidates = [t for t in (watermark, stamped) if t is not None]
+        if len(times) == 1 and end:
+            candidates.append(times[0])
+        if len(times) > 1:
+            limit = end_lead if end else lead
+            candidates.append(times[0] if times[0] - times[1] <= limit else times[1])
+        watermark = max(candidates, default=None)
+        if watermark is not None:
+            opened = watermark // epoch + 1 if end else (watermark - lateness) // epoch
+            first_open = opened if first_open is None else max(first_open, opened)
+        vouches = [t for t in (stamped, times[1] if len(times) > 1 else None) if t is not None]
+        out.append((first_open, max(vouches, default=None)))
+    return out
+
+
+def group_rows(device, ts):
+    """Stable order by device, then time."""
+    return sorted(range(len(device)), key=lambda i: (device[i], ts[i]))
+
+
+def scatter_max(targets, values, size):
+    """Largest value of each place, and which values found their place taken."""
+    out = [math.nan] * size
+    twice = []
+    for place, value in zip(targets, values, strict=True):
+        taken = not math.isnan(out[place]) and not math.isnan(value)
+        twice.append(taken)
+        if not math.isnan(value):
+            out[place] = max(out[place], value) if taken else value
+    return out, twice
+
+
+def drop_late(device, ts, value, last):
+    """Blank what comes at or before its series' last instant."""
+    out, marks = [], []
+    for d, t, v in zip(device, ts, value, strict=True):
+        mark = 0
+        if not math.isnan(v):
+            if t > last[d]:
+                last[d] = t
+            else:
+                mark, v = (2 if t == last[d] else 1), math.nan
+        out.append(v)
+        marks.append(mark)
+    return out, marks
+
+
+def pin_source(device, readings, sources, pinned):
+    """Follow the first source a device shows; readings is a list of {source: value} per row."""
+    out, chosen, refused = [], [], 0
+    for d, row in zip(device, readings, strict=True):
+        shown = [s for s in sources if s in row]
+        if d not in pinned and shown:
+            pinned[d] = shown[0]
+        mine = pinned.get(d)
+        out.append(row.get(mine, math.nan))
+        chosen.append(mine if mine in row else -1)
+        refused += bool(shown) and mine not in row
+    return out, chosen, refused
+
+
+def unwrap_counter(device, value, wrap, resets):
+    """Continue each device's counter across wraps and resets; None where it is impossible."""
+    before, total, out = {}, {}, []
+    for d, v in zip(device, value, strict=True):
+        if math.isnan(v):
+            out.append(v)
+            continue
+        if d in before and v < before[d]:
+            if wrap > 0 and before[d] > 0.75 * wrap and v < 0.25 * wrap:
+                total[d] = total.get(d, 0.0) + wrap
+            elif resets:
+                total[d] = total.get(d, 0.0) + before[d]
+            else:
+                out.append(None)
+                continue
+        before[d] = v
+        out.append(v + total.get(d, 0.0))
+    return out
