@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -44,10 +45,7 @@ def split(epoch: I8, chunk: Chunk) -> list[tuple[int, Chunk]]:
         epoch = epoch[order]
         chunk = _reorder(chunk, order)
     bounds = np.concatenate(([0], np.flatnonzero(epoch[1:] != epoch[:-1]) + 1, [n]))
-    return [
-        (int(epoch[a]), _slice(chunk, int(a), int(b)))
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [(int(epoch[a]), _slice(chunk, int(a), int(b))) for a, b in pairwise(bounds)]
 
 
 def merge(chunks: list[Chunk], devices: int) -> Merged:

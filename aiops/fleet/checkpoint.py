@@ -44,8 +44,10 @@ def save(path: Path, arrays: dict[str, Any], values: dict[str, Any]) -> None:
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Read what `save` wrote; None where there is no file.
 
-    Raises:
-        CheckpointError: the file is damaged, or of a format this version does not read.
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, or of a format this version does not read.
     """
     if not path.exists():
         return None

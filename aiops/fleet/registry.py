@@ -101,13 +101,15 @@ class Registry:
                 table = table.copy()
                 first_row = _first_rows(codes, len(values))
                 for code in _in_order_of_appearance(unknown, len(values)):
-                    table[code] = self._register((values[code], "", ""), frame, int(first_row[code]))
+                    table[code] = self._register(
+                        (values[code], "", ""), frame, int(first_row[code])
+                    )
                 self._seen = (values, table)
         resolved: I4 = table[codes]
         return resolved
 
     def _table_of(self, values: Sequence[str]) -> I4:
-        """Return [len(values) + 1] index of each device name; -1: unknown. The last stands for -1.
+        """Return [len(values) + 1] index of each device name (-1: unknown); the last is of none.
 
         Live frames repeat their dictionary; looking it up once is most of the cost of admission.
         """

@@ -71,9 +71,7 @@ class SeriesState:
     def admit(self, merged: Merged) -> tuple[dict[str, F8], list[Rejected]]:
         """Pin, order and unwrap the columns of an epoch; return them and what was refused."""
         columns: dict[str, F8] = {}
-        rejected = [
-            Rejected("duplicate", name, *found) for name, found in merged.duplicate.items()
-        ]
+        rejected = [Rejected("duplicate", name, *found) for name, found in merged.duplicate.items()]
         for name in sorted({key.partition("/")[0] for key in merged.columns} & self.tracked):
             chosen = np.full(len(merged.ts), -1, dtype=np.int8)
             if VOCABULARY[name].sources:

@@ -17,7 +17,7 @@ from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch, FleetShape, Owner, settings_hash
 from aiops.fleet.registry import Registry
 from aiops.fleet.series import Rejected, SeriesState
-from aiops.kernels.admission import BEST_DEVICE, FIRST_OPEN, advance_clock
+from aiops.kernels.admission import BEST_DEVICE, FIRST_OPEN, NOBODY, advance_clock
 from aiops.kernels.rows import B1, I4, I8
 from aiops.telemetry.batch import TelemetryBatch, group_bounds
 from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, NormalisedFrame, SparseColumn
@@ -25,10 +25,8 @@ from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, NormalisedFrame, Spar
 M = TypeVar("M", bound=tuple[Any, ...])
 
 SECOND_NS = 1_000_000_000
-LEAD_NS = 86_400 * SECOND_NS
-"""How far one device alone may move the clock of a log without stamps."""
-END_LEAD_NS = 366 * LEAD_NS
-"""The same at the end of a history, where a sparse fleet may well end on a lone row."""
+END_LEAD_NS = 366 * 86_400 * SECOND_NS
+"""How far the last row of a history may lead all other devices and still be believed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class FleetState:
         self.unknown: Counter[str] = Counter()
         """Columns or metric names nobody knows, with how many values they carried."""
         self._clock = np.full(6, NO_TIME, dtype=np.int64)
-        self._clock[BEST_DEVICE] = -1
+        self._clock[BEST_DEVICE] = NOBODY
         self._open: dict[int, list[Chunk]] = {}
         self._aside: list[tuple[int, pa.Table]] = []
         self._memory: dict[str, tuple[int, str, tuple[Any, ...]]] = {}
@@ -99,8 +97,10 @@ class FleetState:
     def recall(self, owner: Owner[M]) -> M:
         """Return the memory of `owner`, with room for every identity known by now.
 
-        Raises:
-            StateMismatch: the memory was saved under other settings or another version.
+        Raises
+        ------
+        StateMismatch
+            The memory was saved under other settings or another version.
         """
         version, digest = owner.version, settings_hash(owner)
         capacity = max(64, self.series.capacity)
@@ -143,7 +143,6 @@ class FleetState:
             self._clock,
             self.epoch_ns,
             self.lateness_ns,
-            LEAD_NS,
             END_LEAD_NS,
             first_open,
             vouched,
@@ -166,8 +165,9 @@ class FleetState:
     def _take_rows(self, frame: NormalisedFrame, device: I4, heartbeat: B1, first_open: I8) -> None:
         """File the rows of devices under their epochs; heartbeats touch theirs."""
         own = frame.ts // self.epoch_ns
-        touched = heartbeat & (frame.ts != NO_TIME) & (own >= first_open)
-        for epoch in np.unique(own[touched]).tolist():
+        beats = frame.recv_ts // self.epoch_ns
+        touched = heartbeat & (frame.recv_ts != NO_TIME) & (beats >= first_open)
+        for epoch in np.unique(beats[touched]).tolist():
             self._open.setdefault(epoch, [])
         keep = np.flatnonzero(~heartbeat)
         self.counts["rows"] += len(keep)
@@ -319,9 +319,7 @@ class FleetState:
         self.registry.restore(values["registry"])
         size = len(self.registry)
         self.series.capacity = 0
-        self.series.arrays = {
-            name: arrays[f"series/{name}"] for name in self.series.arrays
-        }
+        self.series.arrays = {name: arrays[f"series/{name}"] for name in self.series.arrays}
         self.series.grow(max(64, 1 << max(size - 1, 0).bit_length()))
         self._memory = {
             name: (filed["version"], filed["settings"], _Saved.of(name, arrays))
@@ -381,9 +379,7 @@ def _chunk(arrays: dict[str, Any], key: str) -> Chunk:
         for name, value in arrays.items()
         if name.startswith(prefix)
     }
-    return Chunk(
-        arrays[f"{key}/device"], arrays[f"{key}/ts"], arrays[f"{key}/historical"], columns
-    )
+    return Chunk(arrays[f"{key}/device"], arrays[f"{key}/ts"], arrays[f"{key}/historical"], columns)
 
 
 def _sorted(table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ NO_TIME = np.iinfo(np.int64).min
 
 # Places in the clock's state vector.
 BEST_DEVICE, BEST_TS, SECOND_TS, STAMPED, WATERMARK, FIRST_OPEN = range(6)
+NOBODY, HEARTBEAT = -1, -2
 
 
 @kernel
@@ -21,48 +22,41 @@ def advance_clock(
     state: I8,
     epoch_ns: int,
     lateness_ns: int,
-    lead_ns: int,
     end_lead_ns: int,
     first_open: I8,
     vouched: I8,
 ) -> None:
     """Fold rows, in log order, into the clock; write the first open epoch after each row.
 
-    A stamped row (`recv_ts`) moves the clock by its stamp. An unstamped one moves it by its own
-    time, but when it leads every other device by more than `lead_ns` only up to the second device:
-    one device with a wrong clock must not close everybody's epochs. A heartbeat (`root` -1) moves
-    the clock by its time; without a time it ends a history and closes all up to `end_lead_ns`
-    beyond the second device.
+    A stamped row (`recv_ts`) moves the clock by its stamp. Without stamps the clock is what two
+    devices have reached: one with a wrong clock must not close everybody's epochs. A heartbeat
+    (`root` -1) moves the clock by its stamp, and without one is a voice like any device's;
+    without any time it ends a history and closes all up to the last row, unless that leads
+    every other device by more than `end_lead_ns`.
 
     `state` [6] is updated in place; `first_open` and `vouched` [n] are written: after each row,
     the first open epoch, and the latest time that a stamp or a second device vouches for.
     """
     for i in range(ts.shape[0]):
         end = False
-        if root[i] < 0:
-            if ts[i] == NO_TIME and recv_ts[i] == NO_TIME:
-                end = True
-            else:
-                state[STAMPED] = max(state[STAMPED], ts[i], recv_ts[i])
-        elif recv_ts[i] != NO_TIME:
+        voice = root[i] if root[i] >= 0 else HEARTBEAT
+        if recv_ts[i] != NO_TIME:
             state[STAMPED] = max(state[STAMPED], recv_ts[i])
-        elif root[i] == state[BEST_DEVICE]:
+        elif ts[i] == NO_TIME:
+            end = True
+        elif voice == state[BEST_DEVICE]:
             state[BEST_TS] = max(state[BEST_TS], ts[i])
         elif ts[i] > state[BEST_TS]:
-            if state[BEST_DEVICE] >= 0:
+            if state[BEST_DEVICE] != NOBODY:
                 state[SECOND_TS] = state[BEST_TS]
-            state[BEST_DEVICE] = root[i]
+            state[BEST_DEVICE] = voice
             state[BEST_TS] = ts[i]
         else:
             state[SECOND_TS] = max(state[SECOND_TS], ts[i])
 
         best, second = state[BEST_TS], state[SECOND_TS]
         if best != NO_TIME:
-            lead = end_lead_ns if end else lead_ns
-            if second == NO_TIME:
-                if end:
-                    state[WATERMARK] = max(state[WATERMARK], best)
-            elif best - second <= lead:
+            if end and (second == NO_TIME or best - second <= end_lead_ns):
                 state[WATERMARK] = max(state[WATERMARK], best)
             else:
                 state[WATERMARK] = max(state[WATERMARK], second)

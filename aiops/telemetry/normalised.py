@@ -50,7 +50,7 @@ class SparseColumn(NamedTuple):
 class NormalisedFrame:
     """The kept rows of one frame, in the order in which they came.
 
-    A row without a device is a heartbeat: it moves the clock. A heartbeat without a time ends a
+    A row without a device is a heartbeat: its stamp moves the clock. One without any time ends a
     history: all that is in, is in.
     """
 

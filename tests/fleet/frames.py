@@ -31,7 +31,7 @@ def frame(*rows):
 
 
 def _ns(seconds):
-    return NO_TIME if seconds is None else (START + seconds) * SECOND
+    return NO_TIME if seconds is None else int(START + seconds) * SECOND
 
 
 END = (None, None)

@@ -7,7 +7,7 @@ import math
 NO_TIME = -(2**63)
 
 
-def advance_clock(rows, epoch, lateness, lead, end_lead):
+def advance_clock(rows, epoch, lateness, end_lead):
     """Give (first open epoch, vouched time) after each row (root, ts, recv), or None for no time.
 
     Written from the rule, not from the kernel: after each row everything is worked out again from
@@ -20,13 +20,9 @@ def advance_clock(rows, epoch, lateness, lead, end_lead):
         best_of = {}
         stamped = None
         for root, ts, recv in rows[:n]:
-            if root < 0:
-                for t in (ts, recv):
-                    if t is not None:
-                        stamped = t if stamped is None else max(stamped, t)
-            elif recv is not None:
+            if recv is not None:
                 stamped = recv if stamped is None else max(stamped, recv)
-            else:
+            elif ts is not None:
                 best_of[root] = max(best_of.get(root, ts), ts)
         root, ts, recv = rows[n - 1]
         end = root < 0 and ts is None and recv is None
@@ -35,8 +31,8 @@ def advance_clock(rows, epoch, lateness, lead, end_lead):
         if len(times) == 1 and end:
             candidates.append(times[0])
         if len(times) > 1:
-            limit = end_lead if end else lead
-            candidates.append(times[0] if times[0] - times[1] <= limit else times[1])
+            believed = end and times[0] - times[1] <= end_lead
+            candidates.append(times[0] if believed else times[1])
         watermark = max(candidates, default=None)
         if watermark is not None:
             opened = watermark // epoch + 1 if end else (watermark - lateness) // epoch
