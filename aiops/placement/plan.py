@@ -1,0 +1,182 @@
+"""A plan: where each workload runs from now on, what that costs, and how far from the best."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from aiops.errors import InputError
+from aiops.kernels.rows import I4, I8
+from aiops.placement.criteria import EVICTS, TERMS
+from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare
+from aiops.placement.problem import PlacementProblem
+
+
+@dataclass(frozen=True)
+class Move:
+    """One workload that changes its place."""
+
+    workload: str
+    source: str | None
+    """Node it leaves; None: it ran nowhere."""
+    target: str | None
+    """Node it goes to; None: it is shed."""
+    reason: str
+    saving: int
+    """Micro-dollars per hour, against staying; against being shed when it cannot stay."""
+    move_cost: int
+    """Micro-dollars, once."""
+    forced: bool
+    """Its place is ruled out, so it cannot stay."""
+    home: str
+    """The node it belongs to, whose service is disturbed wherever it runs."""
+    site: str
+    cohort: str
+    """Of its home."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a dictionary of plain values for sinks."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A choice for each workload, in whole micro-dollars per hour.
+
+    `cost` and `bound` count each chosen option and its move, spread over the dwell.
+    """
+
+    id: str
+    """A function of content and of the plan before: unchanged as long as nothing moves."""
+    problem: PlacementProblem
+    choice: I4
+    """[w] option of each workload."""
+    cost: int
+    bound: int
+    """No assignment is cheaper than this."""
+
+    @property
+    def ts(self) -> int:
+        """When it was made: event time, ns."""
+        return self.problem.ts
+
+    @property
+    def gap(self) -> float:
+        """How much dearer than the bound at most, as a share of it; certified, not measured."""
+        if self.cost == self.bound:
+            return 0.0
+        return (self.cost - self.bound) / self.bound if self.bound else math.inf
+
+    @property
+    def terms(self) -> I8:
+        """[w, c] terms of the chosen options."""
+        return np.asarray(self.problem.terms[np.arange(len(self.choice)), self.choice])
+
+    @cached_property
+    def moves(self) -> tuple[Move, ...]:
+        """What has to be done, in the inventory's order of workloads; empty: all stay."""
+        return tuple(self._moves())
+
+    @cached_property
+    def _spare(self) -> tuple[I8, I8]:
+        return spare(self.problem, self.choice)
+
+    def where(self, workload: str) -> str | None:
+        """Return the node `workload` runs on; None: it is shed."""
+        i = self._row(workload)
+        return _name(self.problem, i, int(self.choice[i]))
+
+    def explain(self, workload: str) -> Explanation:
+        """Return why `workload` is where it is, and what would change that.
+
+        Raises
+        ------
+        InputError
+            The plan has no such workload.
+        """
+        return explain(self.problem, self.choice, self._row(workload))
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a dictionary of plain values for sinks."""
+        topology = self.problem.topology
+        return {
+            "id": self.id,
+            "ts": rfc3339(self.ts),
+            "cost_per_hour": self.cost,
+            "bound_per_hour": self.bound,
+            "gap": self.gap if math.isfinite(self.gap) else None,
+            "unit": "micro-dollars",
+            "placement": {
+                name: _name(self.problem, i, int(self.choice[i]))
+                for i, name in enumerate(topology.workload)
+            },
+            "moves": [move.to_record() for move in self.moves],
+        }
+
+    def _row(self, workload: str) -> int:
+        try:
+            return self.problem.topology.workload.index(workload)
+        except ValueError:
+            known = ", ".join(self.problem.topology.workload[:5])
+            raise InputError(
+                f"no workload {workload!r} in plan {self.id}; it has {known} and so on"
+            ) from None
+
+    def _moves(self) -> Iterator[Move]:
+        problem, topology = self.problem, self.problem.topology
+        for i in np.flatnonzero(self.choice != problem.current).tolist():
+            old, new = int(problem.current[i]), int(self.choice[i])
+            forced = bool(problem.mask_reason[i, old] & EVICTS)
+            against = topology.option.shape[1] - 1 if forced else old
+            home = int(topology.option[i, 0])
+            yield Move(
+                workload=topology.workload[i],
+                source=_name(problem, i, old),
+                target=_name(problem, i, new),
+                reason=self._reason(i, old, new, forced),
+                saving=int(problem.cost[i, against] - problem.cost[i, new]),
+                move_cost=int(problem.move_cost[i, new]),
+                forced=forced,
+                home=topology.node[home],
+                site=topology.node_site[home],
+                cohort=topology.node_cohort[home],
+            )
+
+    def _reason(self, i: int, old: int, new: int, forced: bool) -> str:
+        problem = self.problem
+        source, target = (_name(problem, i, k) or "nowhere" for k in (old, new))
+        if forced:
+            why = " and ".join(clauses(problem, i, old))
+            goes = f"so it goes to {target}"
+            then = "no other place is open to it" if target == "nowhere" else goes
+            return f"{source} {why}; {then}"
+        if not room(problem, self._spare, self.choice, i)[old]:
+            return f"{source} has no room for it beside workloads that would lose more by leaving"
+        saved = problem.terms[i, old] - problem.terms[i, new]
+        return (
+            f"{target} costs {saved.sum()} micro-dollars an hour less than {source},"
+            f" mostly for {TERMS[int(saved.argmax())]}"
+        )
+
+
+def name_plan(problem: PlacementProblem, choice: I4, last: str) -> str:
+    """Return the id of a plan: that of the `last` one if nothing moves."""
+    moved = np.flatnonzero(choice != problem.current).tolist()
+    if last and not moved:
+        return last
+    text = [last, str(problem.ts)]
+    for i in moved:
+        text += [problem.topology.workload[i], _name(problem, i, int(choice[i])) or ""]
+    digest = hashlib.blake2b("\0".join(text).encode(), digest_size=8).hexdigest()
+    return f"pln-{digest}"
+
+
+def _name(problem: PlacementProblem, i: int, k: int) -> str | None:
+    at = int(problem.topology.option[i, k])
+    return problem.topology.node[at] if at >= 0 else None

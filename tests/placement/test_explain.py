@@ -1,0 +1,177 @@
+"""Explanations add up, and what they say would flip a choice does flip it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiops.placement.explain import VARIABLES, rfc3339
+from aiops.placement.problem import price, rule_out
+from aiops.placement.solver import solve
+from tests.placement.fleets import MINUTE, NODES, NOON, inventory, posed, workload
+from tests.placement.test_solver import walk
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_terms_of_each_option_sum_to_its_cost(seed):
+    for problem, plan, _ in walk(seed, steps=2, w=12, m=4):
+        total = 0
+        for i, name in enumerate(problem.topology.workload):
+            explanation = plan.explain(name)
+            for option in explanation.options:
+                assert sum(option.terms.values()) == option.cost
+                assert option.effective >= option.cost
+            (chosen,) = (o for o in explanation.options if o.place == explanation.choice)
+            assert explanation.choice == (plan.where(name) or "shed")
+            assert chosen.cost == problem.cost[i, plan.choice[i]]
+            total += chosen.effective
+        # What each workload is said to contribute is what the plan says it costs.
+        assert total == plan.cost
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_choice_is_open_and_the_runner_up_is_next(seed):
+    for _, plan, _ in walk(seed, steps=2, w=12, m=4):
+        for name in plan.problem.topology.workload:
+            explanation = plan.explain(name)
+            at = {option.place: option for option in explanation.options}
+            assert at[explanation.choice].blocked == ()
+            if explanation.runner_up is None:
+                assert all(o.blocked or o.place == explanation.choice for o in at.values())
+                continue
+            runner = at[explanation.runner_up]
+            assert runner.blocked == ()
+            assert explanation.margin == runner.effective - at[explanation.choice].effective
+            others = [o for o in at.values() if not o.blocked and o.place != explanation.choice]
+            assert runner.effective == min(o.effective for o in others)
+            # Nobody has a cheaper option with room left: the solver would have taken it.
+            assert explanation.margin >= 0 or explanation.held_until_ts is not None
+
+
+def cheapest_when(problem, i, k, variable, value, others):
+    """Return the option that is cheapest when one fact of one option is another."""
+    options = type(problem.options)._make(column[i : i + 1] for column in problem.options)
+    changed = getattr(options, variable).copy()
+    changed[0, k] = value
+    options = options._replace(**{variable: changed})
+    blocked = rule_out(options, problem.topology.absent[i : i + 1])[0] != 0
+    cost = price(options)[0].sum(axis=1) + problem.effective[i] - problem.cost[i]
+    return int(np.where(blocked | ~others, np.iinfo(np.int64).max, cost).argmin())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flip_flips_and_nothing_before_it_does(seed):
+    flips = 0
+    for problem, plan, _ in walk(seed, steps=2, w=8, m=4, tight=0.2):
+        topology = problem.topology
+        everywhere = np.ones(problem.node.shape[1], dtype=np.bool_)
+        for i, name in enumerate(topology.workload):
+            places = [topology.node[at] if at >= 0 else "shed" for at in topology.option[i]]
+            for flip in plan.explain(name).flips:
+                k = places.index(flip.place)
+                asked = (problem, i, k, flip.variable)
+                assert places[cheapest_when(*asked, flip.at, everywhere)] == flip.choice
+                assert flip.choice != places[plan.choice[i]]
+                short = flip.now + (flip.at - flip.now) * (1 - 1e-6)
+                assert cheapest_when(*asked, short, everywhere) == plan.choice[i]
+                low, high = VARIABLES[flip.variable]
+                assert low <= flip.at <= high
+                flips += 1
+    assert flips > 0
+
+
+def test_flips_come_smallest_first():
+    for _, plan, _ in walk(0, steps=1, w=8, m=4, tight=0.2):
+        for name in plan.problem.topology.workload:
+            sizes = [
+                abs(flip.at - flip.now)
+                / (VARIABLES[flip.variable][1] - VARIABLES[flip.variable][0])
+                for flip in plan.explain(name).flips
+            ]
+            assert sizes == sorted(sizes)
+
+
+def test_each_variable_can_flip():
+    of = inventory(
+        workload(candidates=("cloud",), latency_slo_ms=100.0),
+        nodes=(replace(NODES[0], on_battery=True), *NODES[1:]),
+    )
+    plan, _ = solve(
+        posed(
+            of,
+            temperature_c={"gw-lyon": 60.0},
+            soc_ratio={"gw-lyon": 0.9},
+            rtt_ms={"gw-lyon": 60.0},
+        ),
+        None,
+    )
+    found = {(flip.variable, flip.place): flip for flip in plan.explain("api").flips}
+    limit = found["temperature_c", "gw-lyon"]
+    assert 70.0 < limit.at <= 85.0
+    assert limit.choice == "cloud"
+    assert 0.15 <= found["soc_ratio", "gw-lyon"].at < 0.5
+    # The work is at home, and no round trip to the cloud is short enough to be worth its price.
+    assert ("rtt_ms", "cloud") not in found
+    hot, _ = solve(posed(of, temperature_c={"gw-lyon": 95.0}, rtt_ms={"gw-lyon": 60.0}), None)
+    (flip,) = (f for f in hot.explain("api").flips if f.variable == "rtt_ms")
+    assert flip.at == pytest.approx(100.0)
+    assert flip.choice == "shed"
+
+
+def test_what_rules_an_option_out_is_said_with_numbers():
+    of = inventory(workload(latency_slo_ms=30.0), workload("big", cpu_cores=3.0))
+    plan, _ = solve(posed(of, temperature_c={"gw-near": 91.25}, loss_ratio={"gw-lyon": 0.05}), None)
+    api = {option.place: option.blocked for option in plan.explain("api").options}
+    assert api["gw-near"] == ("is at 91.2 °C, limit 85.0 °C",)
+    (late,) = api["cloud"]
+    assert "50.5 ms (RTT 40.0 ms, 5.0% lost), SLO 30.0 ms" in late
+    big = {option.place: option.blocked for option in plan.explain("big").options}
+    assert "needs 3 cores and 0.5 GB, the node has 1 and 4" in big["gw-near"]
+
+
+def test_a_full_node_is_said_to_be_full():
+    of = inventory(*(workload(f"w-{i}") for i in range(3)))
+    plan, _ = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
+    (elsewhere,) = (name for name in ("w-0", "w-1", "w-2") if plan.where(name) == "cloud")
+    (near,) = (o for o in plan.explain(elsewhere).options if o.place == "gw-near")
+    assert near.blocked == ("has no room for it beside the others",)
+
+
+def test_a_held_workload_says_until_when():
+    of = inventory()
+    _, memory = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
+    plan, _ = solve(posed(of, memory, NOON + MINUTE), memory)
+    explanation = plan.explain("api")
+    assert explanation.held_until_ts == NOON + 30 * MINUTE
+    assert explanation.flips == ()
+    assert "stays until 2026-01-01T12:30:00Z" in explanation.text()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_text_fits_a_terminal_and_the_record_is_plain(seed):
+    for _, plan, _ in walk(seed, steps=2, w=10, m=4):
+        for name in plan.problem.topology.workload:
+            explanation = plan.explain(name)
+            lines = explanation.text().splitlines()
+            assert max(map(len, lines)) <= 80
+            assert lines[0].startswith(f"{name} is at {explanation.choice}")
+            record = explanation.to_record()
+            assert json.loads(json.dumps(record))["choice"] == explanation.choice
+
+
+def test_long_names_and_large_sums_fit_too():
+    name = "a-gateway-with-a-very-long-name-that-nobody-would-choose-but-somebody-will-have"
+    of = inventory(
+        workload("w" * 90, home=name, candidates=("cloud",), value_per_hour=3e12),
+        nodes=(replace(NODES[0], id=name), *NODES[1:]),
+    )
+    plan, _ = solve(posed(of, temperature_c={name: 84.0}, loss_ratio={name: 0.1}), None)
+    assert max(map(len, plan.explain("w" * 90).text().splitlines())) <= 80
+
+
+def test_times_are_rfc_3339():
+    assert rfc3339(NOON) == "2026-01-01T12:00:00Z"
+    assert rfc3339(NOON + 1_500_000) == "2026-01-01T12:00:00.001500Z"
