@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -53,6 +54,13 @@ class Finding:
     evidence: dict[str, float] = field(default_factory=dict)
     forecast: dict[str, Any] | None = None
 
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Finding:
+        """Return the finding of plain values read back from JSON, where NaN became null."""
+        numbers = {k: _number(plain[k]) for k in ("score", "observed", "expected")}
+        evidence = {k: _number(v) for k, v in plain["evidence"].items()}
+        return cls(**(plain | numbers | {"evidence": evidence}))
+
     @property
     def fingerprint(self) -> str:
         """Stable name of *this rule on this part*, whenever it fires."""
@@ -77,6 +85,10 @@ class Finding:
             "since_ts": isoformat(self.since_ts),
             "ts": isoformat(self.ts),
         }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 @dataclass(frozen=True)

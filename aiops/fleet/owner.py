@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiops.kernels.rows import I4
@@ -51,7 +53,8 @@ class Owner(Protocol[M_co]):
         """Return the memory of devices nothing is known of."""
 
 
-def settings_hash(owner: object) -> str:
+@lru_cache(maxsize=256)
+def settings_hash(owner: Hashable) -> str:
     """Hash the settings that shape an owner's memory.
 
     A dataclass field with ``metadata={"line": True}`` only moves the alert line: it is left out,

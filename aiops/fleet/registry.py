@@ -220,7 +220,7 @@ def _in_order_of_appearance(codes: I4, size: int) -> list[int]:
 def _text(column: Encoded | None, row: int) -> str:
     if column is None or column.code[row] < 0:
         return ""
-    return column.value[column.code[row]]
+    return str(column.value[column.code[row]])
 
 
 def _code(names: list[str], name: str) -> int:

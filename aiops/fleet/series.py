@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from aiops.fleet.buffer import Merged
 from aiops.kernels.admission import drop_late, pin_source, unwrap_counter
@@ -33,8 +34,8 @@ class SeriesState:
     def __init__(self, tracked: frozenset[str]) -> None:
         self.tracked = tracked
         self.capacity = 0
-        self.arrays: dict[str, F8 | I8 | I1] = {}
-        self._growing: dict[str, tuple[type, float]] = {}
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self._growing: dict[str, tuple[Any, float]] = {}
         for name in sorted(tracked):
             metric = VOCABULARY.get(name)
             if metric is None:

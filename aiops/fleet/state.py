@@ -73,6 +73,7 @@ class FleetState:
         self._clock = np.full(6, NO_TIME, dtype=np.int64)
         self._clock[BEST_DEVICE] = NOBODY
         self._open: dict[int, list[Chunk]] = {}
+        self._known = 0
         self._aside: list[tuple[int, pa.Table]] = []
         self._memory: dict[str, tuple[int, str, tuple[Any, ...]]] = {}
 
@@ -102,7 +103,7 @@ class FleetState:
         StateMismatch
             The memory was saved under other settings or another version.
         """
-        version, digest = owner.version, settings_hash(owner)
+        version, digest = owner.version, settings_hash(owner)  # type: ignore[arg-type]  # frozen settings are hashable
         capacity = max(64, self.series.capacity)
         filed = self._memory.get(owner.name)
         if filed is None:
@@ -125,7 +126,6 @@ class FleetState:
     def _admit(self, frame: NormalisedFrame, ends: bool) -> list[ClosedEpoch]:
         """Take rows among which only the last may end a history."""
         n = len(frame)
-        known = len(self.registry)
         device = self.registry.resolve(frame)
         size = len(self.registry)
         if size > self.series.capacity:
@@ -151,13 +151,12 @@ class FleetState:
         self._take_set_aside(frame, first_open, opened)
         if ends:
             self._end_history(first_open[-1], first_open[-2] if n > 1 else opened)
-        sizes = np.maximum(np.maximum.accumulate(device) + 1, known) if n else device
         closed = []
         for epoch in sorted(e for e in self._open if e < self._clock[FIRST_OPEN]):
-            # What an epoch sees is what had come when its closing row came, whatever else the
-            # frame holds: the cut of the log must not show.
+            # The clock is what it was when the closing row came, whatever else the frame holds:
+            # the cut of the log must not show.
             closer = int(np.searchsorted(first_open, epoch, side="right"))
-            closed.append(self._close(epoch, int(vouched[closer]), int(sizes[closer])))
+            closed.append(self._close(epoch, int(vouched[closer])))
         if ends and self._aside:
             closed = self._hand_over_rest(closed)
         return closed
@@ -228,7 +227,7 @@ class FleetState:
         epoch = Epoch(0, self.epoch_ns, 0, 0, empty, empty)
         return [ClosedEpoch(epoch, batch, _sorted(pa.concat_tables(rest)))]
 
-    def _close(self, index: int, vouched: int, size: int) -> ClosedEpoch:
+    def _close(self, index: int, vouched: int) -> ClosedEpoch:
         merged = merge(self._open.pop(index), len(self.registry))
         columns, rejected = self.series.admit(merged)
         registry = self.registry
@@ -240,6 +239,9 @@ class FleetState:
             columns=columns,
             indptr=group_bounds(merged.device),
         )
+        if len(merged.device):
+            self._known = max(self._known, int(merged.device[-1]) + 1)
+        size = self._known  # who has been in an epoch, not who is only in the log
         end = (index + 1) * self.epoch_ns
         clock = min(end, max(vouched, 0))
         epoch = Epoch(
@@ -300,6 +302,7 @@ class FleetState:
             "registry": self.registry.save(),
             "memory": filed,
             "open": buffered,
+            "known": self._known,
             "aside": [[tag, table.to_pylist()] for tag, table in self._aside],
             "counts": dict(self.counts),
             "unknown": dict(self.unknown),
@@ -333,6 +336,7 @@ class FleetState:
         self._aside = [
             (tag, pa.Table.from_pylist(rows, schema=schema)) for tag, rows in values["aside"]
         ]
+        self._known = values["known"]
         self.counts = Counter(values["counts"])
         self.unknown = Counter(values["unknown"])
 

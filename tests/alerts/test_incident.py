@@ -37,9 +37,7 @@ def test_a_device_is_one_incident_until_all_its_parts_are_well():
     first = grouping.group(
         [finding("gw-1", part="a"), finding("gw-1", part="b")], opened, {"lyon": 20}, MINUTE
     )
-    assert [(i.key, i.status, i.devices) for i in first] == [
-        ("silence@gw-1", "firing", ("gw-1",))
-    ]
+    assert [(i.key, i.status, i.devices) for i in first] == [("silence@gw-1", "firing", ("gw-1",))]
     half = grouping.group(
         [finding("gw-1", "resolved", part="a", ts=1)], opened, {"lyon": 20}, 2 * MINUTE
     )
@@ -61,9 +59,7 @@ def test_a_storm_is_one_incident_of_its_site():
         [finding(f"gw-{i}", ts=1) for i in (2, 3)], opened, {"lyon": 6}, 2 * MINUTE
     )
     firing = [i for i in records if i.status == "firing"]
-    assert [(i.key, i.devices) for i in firing] == [
-        ("silence@site:lyon", ("gw-1", "gw-2", "gw-3"))
-    ]
+    assert [(i.key, i.devices) for i in firing] == [("silence@site:lyon", ("gw-1", "gw-2", "gw-3"))]
     assert "3 of 6 devices at lyon" in firing[0].title
     folded = [i for i in records if i.status == "resolved"]
     assert [i.key for i in folded] == ["silence@gw-1", "silence@gw-2", "silence@gw-3"]

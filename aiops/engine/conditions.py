@@ -1,0 +1,87 @@
+"""The last known state of every device, as placement reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from aiops.fleet.inventory import Inventory
+from aiops.fleet.owner import Epoch, FleetShape
+from aiops.fleet.registry import Registry
+from aiops.kernels.admission import last_value
+from aiops.kernels.rows import F8, I8
+from aiops.placement.problem import Conditions
+from aiops.telemetry.batch import TelemetryBatch
+
+SECOND_NS = 1_000_000_000
+
+READS = {
+    "soc_ratio": "battery.soc_ratio",
+    "on_mains": "power.on_mains",
+    "temperature_c": "temperature.celsius",
+    "rtt_ms": "net.rtt_ms",
+    "loss_ratio": "net.loss_ratio",
+    "rssi_dbm": "net.rssi_dbm",
+}
+"""Condition of a node -> the metric that tells it."""
+
+
+class LastKnown(NamedTuple):
+    """[devices] each: the last value reported in time, NaN before the first."""
+
+    soc_ratio: F8
+    on_mains: F8
+    temperature_c: F8
+    rtt_ms: F8
+    loss_ratio: F8
+    rssi_dbm: F8
+    seen: I8
+    """Time of the last row, ns; -1: none yet."""
+
+
+@dataclass(frozen=True)
+class ConditionOwner:
+    """Files the last known conditions in the fleet state."""
+
+    name: str = "conditions"
+    version: int = 1
+
+    def init(self, shape: FleetShape) -> LastKnown:
+        """Return the conditions of devices nothing is known of."""
+        values = {name: np.full(shape.capacity, np.nan) for name in READS}
+        return LastKnown(**values, seen=np.full(shape.capacity, -1, dtype=np.int64))
+
+
+def remember(last: LastKnown, batch: TelemetryBatch) -> None:
+    """Take the conditions that rows in time report; historical rows move no work."""
+    usable = ~batch.historical
+    for name, metric in READS.items():
+        if metric in batch.columns:
+            last_value(batch.device, batch.columns[metric], usable, getattr(last, name))
+    last.seen[batch.device[usable]] = batch.ts[usable]
+
+
+def conditions_of(
+    inventory: Inventory, registry: Registry, last: LastKnown, epoch: Epoch
+) -> Conditions:
+    """Return the conditions of the inventory's nodes, in its order, as `epoch` closes."""
+    found = [registry.find(node.id) for node in inventory.nodes]
+    index = np.array([-1 if i is None else i for i in found], dtype=np.int64)
+    index[index >= epoch.size] = -1  # not heard of before this epoch closed
+    missing = index < 0
+
+    def known(values: F8) -> F8:
+        return np.where(missing, np.nan, values[index])
+
+    age_s = (epoch.clock - last.seen[index]) / SECOND_NS
+    age_s = np.where(missing | (last.seen[index] < 0), np.nan, np.maximum(age_s, 0.0))
+    no = np.zeros(len(index), dtype=np.bool_)
+    return Conditions(
+        **{name: known(getattr(last, name)) for name in READS},
+        failure_risk=np.full(len(index), np.nan),
+        cordoned=no,
+        silent=no,
+        age_s=age_s,
+    )

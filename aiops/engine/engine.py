@@ -1,0 +1,344 @@
+"""Engine.step: a frame of telemetry in, justified and guarded actions out, and nothing else.
+
+No clock, no randomness, no network, no disk: time comes from the data, and the world is
+`engine.ports`. Whatever is judged across devices is judged when an epoch closes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
+from aiops.actions.policy import Policy
+from aiops.alerts.finding import Finding, Incident
+from aiops.alerts.incident import Grouping, Opened
+from aiops.alerts.rule import AlertRule
+from aiops.detectors import DETECTORS
+from aiops.detectors.protocol import Detector
+from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
+from aiops.errors import SettingsError
+from aiops.fleet.inventory import Inventory
+from aiops.fleet.owner import Epoch
+from aiops.fleet.registry import Identity
+from aiops.fleet.state import ClosedEpoch, FleetState
+from aiops.kernels.rows import B1, Rows, Scores
+from aiops.placement.plan import Plan
+from aiops.placement.problem import pose
+from aiops.placement.solver import PlacementMemory, revert, solve
+from aiops.telemetry.batch import TelemetryBatch
+from aiops.telemetry.frame import read_frame
+from aiops.telemetry.layout import Layout
+from aiops.telemetry.normalise import normalise
+from aiops.telemetry.normalised import SET_ASIDE
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one detector said of the rows of one epoch."""
+
+    detector: str
+    batch: TelemetryBatch
+    """The rows it was shown: those that report something it reads."""
+    scores: Scores
+    identities: Sequence[Identity]
+    """Names of the dense indices in `batch.device`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that came of a frame: the results of the epochs it closed, oldest first."""
+
+    findings: tuple[Finding, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    """Each action with what the guard says of it, and why."""
+    set_aside: pa.Table = field(default_factory=SET_ASIDE.remove(0).empty_table)
+    """Rows and values refused, each with its reason."""
+    scored: tuple[Scored, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """Return everything sinks keep, as plain values by kind; each record has an ``id``."""
+        return {
+            "findings": [finding.to_record() for finding in self.findings],
+            "incidents": [incident.to_record() for incident in self.incidents],
+            "plans": [plan.to_record() for plan in self.plans],
+            "actions": [verdict.to_record() for verdict in self.verdicts],
+        }
+
+    @property
+    def allowed(self) -> tuple[Verdict, ...]:
+        """Actions that may be carried out now."""
+        return tuple(verdict for verdict in self.verdicts if verdict.allowed)
+
+    @property
+    def held(self) -> tuple[Verdict, ...]:
+        """Actions that may not."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.allowed)
+
+
+def default_rules() -> tuple[AlertRule, ...]:
+    """Return one rule for each detector of `DETECTORS`, with its own defaults."""
+    return tuple(AlertRule(make()) for make in DETECTORS.values())
+
+
+class Engine:
+    """Frozen settings, and the state they act on.
+
+    Parameters
+    ----------
+    rules
+        What becomes a finding; a detector named by several rules is run once.
+    inventory
+        Nodes and workloads; without workloads nothing is placed.
+    grouping
+        When many findings are one incident.
+    policy
+        What is proposed for findings, incidents and plans.
+    guard
+        What of it may happen now.
+    layout
+        Names of the device, time and metric columns where they cannot be guessed.
+    epoch_s
+        Length of an epoch of event time, seconds.
+    lateness_s
+        How long an epoch waits for rows that are late, seconds.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[AlertRule] | None = None,
+        *,
+        inventory: Inventory | None = None,
+        grouping: Grouping | None = None,
+        policy: Policy | None = None,
+        guard: Guard | None = None,
+        layout: Mapping[str, str] | None = None,
+        epoch_s: int = 60,
+        lateness_s: int = 120,
+    ) -> None:
+        self.rules = tuple(default_rules() if rules is None else rules)
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise SettingsError(f"each rule needs a name of its own; got {', '.join(names)}")
+        if epoch_s < 1 or lateness_s < 0:
+            raise SettingsError(
+                f"epoch_s must be 1 or more and lateness_s 0 or more; got {epoch_s}, {lateness_s}"
+            )
+        self.detectors: tuple[Detector[Any], ...] = tuple(
+            dict.fromkeys(rule.detector for rule in self.rules)
+        )
+        doubled = [name for name, n in Counter(d.name for d in self.detectors).items() if n > 1]
+        if doubled:
+            raise SettingsError(
+                f"rules name {doubled[0]} with different settings; memory is filed by name, so "
+                f"one engine runs one of them: use the same settings, or two engines"
+            )
+        self.inventory = inventory or Inventory()
+        self.grouping = grouping or Grouping()
+        self.policy = policy or Policy()
+        self.guard = guard or Guard()
+        self.layout = dict(layout or {})
+        tracked = {name for detector in self.detectors for name in detector.reads}
+        if self.inventory.workloads:
+            tracked.update(READS.values())
+        self.fleet = FleetState(tracked, self.inventory, epoch_s, lateness_s)
+        self._wanted = self.fleet.series.wanted()
+        self._firing: dict[str, Finding] = {}
+        self._opened: Opened = {}
+        self._placement: PlacementMemory | None = None
+        self._guarded = GuardMemory()
+
+    def step(self, frame: Any) -> Step:
+        """Take a frame in log order; return the results of all epochs it closes.
+
+        Parameters
+        ----------
+        frame
+            Anything with ``__arrow_c_stream__``; see `telemetry.layout` for its columns.
+
+        Raises
+        ------
+        FrameError
+            No device or time column can be found. What is wrong with single rows or
+            values never raises: it is set aside, counted and returned.
+        """
+        table = read_frame(frame)
+        layout = Layout.guess(table.schema, **self.layout)
+        admitted = self.fleet.admit(normalise(table, layout, self._wanted))
+        return _join([self._judge(closed) for closed in admitted.epochs])
+
+    def _judge(self, closed: ClosedEpoch) -> Step:
+        """Judge one closed epoch: scores, findings, incidents, plan, actions."""
+        epoch, batch = closed.epoch, closed.batch
+        scored, findings = self._detect(epoch, batch)
+        for finding in findings:
+            if finding.status == "firing":
+                self._firing[finding.fingerprint] = finding
+            else:
+                self._firing.pop(finding.fingerprint, None)
+        incidents: Sequence[Incident] = ()
+        if findings:
+            sizes = self._site_sizes(epoch)
+            incidents = self.grouping.group(findings, self._opened, sizes, epoch.end)
+        plan = self._place(epoch, batch)
+        firing = self._firing.values()
+        actions = self.policy.decide(incidents, findings, plan, firing=firing)
+        verdicts: Sequence[Verdict] = ()
+        if actions:
+            verdicts = self.guard.admit(actions, self._guarded, epoch.end, self._population(epoch))
+        self._stay(plan, verdicts)
+        return Step(
+            findings=tuple(findings),
+            incidents=tuple(incidents),
+            plans=(plan,) if plan is not None and plan.moves else (),
+            verdicts=tuple(verdicts),
+            set_aside=closed.set_aside,
+            scored=tuple(scored),
+            epochs=(epoch,),
+        )
+
+    def _detect(self, epoch: Epoch, batch: TelemetryBatch) -> tuple[list[Scored], list[Finding]]:
+        """Run each distinct detector once over the epoch, and each rule over its scores."""
+        identities = self.fleet.registry.identities
+        scored: list[Scored] = []
+        findings: list[Finding] = []
+        for detector in self.detectors:
+            memory = self.fleet.recall(detector)
+            rules = [rule for rule in self.rules if rule.detector == detector]
+            shown = batch.reporting(detector.reads)
+            if len(shown):
+                scores = detector.update(memory, shown)
+                scored.append(Scored(detector.name, shown, scores, identities))
+                for rule in rules:
+                    findings += self._advance(rule, memory, shown.rows, scores, ~shown.historical)
+            closing = detector.close(memory, epoch)
+            if closing is not None:
+                everyone = np.ones(epoch.size, dtype=np.bool_)
+                for rule in rules:
+                    findings += self._advance(rule, memory, _at_close(epoch), closing, everyone)
+        findings.sort(key=lambda f: (f.ts, f.rule, f.device_id, f.part, f.medium_id, f.status))
+        return scored, findings
+
+    def _advance(
+        self, rule: AlertRule, memory: Any, rows: Rows, scores: Scores, usable: B1
+    ) -> list[Finding]:
+        phases = self.fleet.recall(rule.owner)
+        return rule.advance(phases, memory, rows, scores, usable, self.fleet.registry)
+
+    def _place(self, epoch: Epoch, batch: TelemetryBatch) -> Plan | None:
+        """Solve placement for the conditions as the epoch closes, if there is anything to place."""
+        if not self.inventory.workloads:
+            return None
+        last = self.fleet.recall(ConditionOwner())
+        remember(last, batch)
+        conditions = conditions_of(self.inventory, self.fleet.registry, last, epoch)
+        problem = pose(
+            conditions, self._firing.values(), self.inventory, self._placement, epoch.clock
+        )
+        if problem is None:
+            return None
+        plan, self._placement = solve(problem, self._placement)
+        return plan
+
+    def _stay(self, plan: Plan | None, verdicts: Sequence[Verdict]) -> None:
+        """Let placement know which of its moves the guard held: those workloads did not move."""
+        kept = frozenset(
+            target
+            for verdict in verdicts
+            if not verdict.allowed and verdict.action.kind == "migrate"
+            for target in verdict.action.target
+        )
+        if plan is not None and self._placement is not None and kept:
+            self._placement = revert(self._placement, plan, kept)
+
+    def _site_sizes(self, epoch: Epoch) -> dict[str, int]:
+        """Return how many devices each site has."""
+        names = self.fleet.registry.sites
+        sizes = np.bincount(epoch.site[_devices(epoch) & (epoch.site >= 0)], minlength=len(names))
+        return dict(zip(names, sizes.tolist(), strict=True))
+
+    def _population(self, epoch: Epoch) -> Population:
+        """Return how many devices budgets are shares of."""
+        registry = self.fleet.registry
+        names = registry.cohorts
+        cohort = registry.cohort[: epoch.size]
+        sizes = np.bincount(cohort[_devices(epoch) & (cohort >= 0)], minlength=len(names))
+        return Population(
+            int(np.count_nonzero(_devices(epoch))),
+            self._site_sizes(epoch),
+            dict(zip(names, sizes.tolist(), strict=True)),
+        )
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def save(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return all state as named arrays and plain values, for a checkpoint."""
+        arrays, fleet = self.fleet.save()
+        if self._placement is not None:
+            for name, array in self._placement._asdict().items():
+                arrays[f"placement/{name}"] = array
+        values = {
+            "fleet": fleet,
+            "firing": [asdict(finding) for finding in self._firing.values()],
+            "opened": self._opened,
+            "guard": self._guarded.save(),
+        }
+        return arrays, values
+
+    def restore(self, arrays: dict[str, Any], values: dict[str, Any]) -> None:
+        """Become the engine that was saved.
+
+        Raises
+        ------
+        CheckpointError
+            It was saved by an engine with other epochs or metrics.
+        StateMismatch
+            A detector's memory was saved under other settings.
+        """
+        self.fleet.restore(arrays, values["fleet"])
+        prefix = "placement/"
+        placed = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        self._placement = PlacementMemory(**placed) if placed else None
+        firing = [Finding.from_plain(one) for one in values["firing"]]
+        self._firing = {finding.fingerprint: finding for finding in firing}
+        self._opened = values["opened"]
+        self._guarded = GuardMemory.restore(values["guard"])
+        for detector in self.detectors:
+            self.fleet.recall(detector)
+
+
+def _devices(epoch: Epoch) -> B1:
+    """Return [size] which identities are devices and not parts."""
+    is_device: B1 = epoch.root == np.arange(epoch.size)
+    return is_device
+
+
+def _at_close(epoch: Epoch) -> Rows:
+    """Return one row a device, at the end of the epoch."""
+    size = epoch.size
+    return Rows(
+        np.arange(size + 1, dtype=np.int64),
+        np.arange(size, dtype=np.int32),
+        np.full(size, epoch.end, dtype=np.int64),
+    )
+
+
+def _join(steps: list[Step]) -> Step:
+    """Return several steps as one."""
+    if len(steps) == 1:
+        return steps[0]
+    joined = {
+        name: tuple(item for step in steps for item in getattr(step, name))
+        for name in Step.__dataclass_fields__
+        if name != "set_aside"
+    }
+    tables = [Step().set_aside, *(step.set_aside for step in steps if len(step.set_aside))]
+    return Step(**joined, set_aside=pa.concat_tables(tables))

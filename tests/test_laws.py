@@ -1,0 +1,152 @@
+"""The laws of `aiops.testing`, for every detector of the registry, on simulated telemetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aiops.alerts.rule import AlertRule
+from aiops.connectors.simulator import SCENARIOS, Fault, Simulation
+from aiops.detectors import DETECTORS
+from aiops.detectors.silence import Silence
+from aiops.engine.engine import Engine
+from aiops.kernels.rows import no_scores
+from aiops.testing import (
+    BrokenLaw,
+    check_checkpoint,
+    check_cut,
+    check_detector,
+    check_order,
+    check_replay,
+)
+
+CLEAN = {
+    "lost_share": 0.0,
+    "duplicate_share": 0.01,
+    "disordered_share": 0.01,
+    "bad_clock_share": 0.0,
+    "garbage_share": 0.0,
+}
+
+
+def telemetry(**settings) -> pa.Table:
+    """Return a small simulated history, with faults, that ends."""
+    scenario = replace(
+        SCENARIOS["demo"],
+        **{"devices": 6, "sites": 2, "days": 12, "faults": (), **CLEAN, **settings},
+    )
+    frames = [frame for frame, _ in Simulation(scenario).frames(None)]
+    return pa.concat_tables(frames, promote_options="permissive").combine_chunks()
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return telemetry(wear_per_year=3.0, reboots_per_week=4.0, reboot_drift_share=0.5)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_obeys_every_law(name, table):
+    check_detector(DETECTORS[name](), table)
+
+
+def everything(table: pa.Table) -> Engine:
+    """Return an engine with all rules and with workloads to place."""
+    inventory = Simulation(replace(SCENARIOS["demo"], devices=6, sites=2, faults=())).inventory()
+    return Engine(inventory=inventory, epoch_s=3600)
+
+
+def test_all_that_a_step_returns_obeys_cut_order_checkpoint_and_replay():
+    faults = (
+        Fault("heat", "site:Lyon", 3.0, days=3.0, size=25.0),
+        Fault("outage", "site:Lyon", 8.3, days=0.2),
+    )
+    eventful = telemetry(faults=faults, reboots_per_week=8.0, wear_per_year=8.0)
+    rng = np.random.default_rng(3)
+
+    def make() -> Engine:
+        return everything(eventful)
+
+    step = make().step(eventful)
+    assert step.findings, "a law about nothing is no law"
+    assert step.plans, "the heat wave moves something"
+    assert step.allowed
+    check_cut(make, eventful, rng)
+    check_order(make, eventful, rng)
+    check_checkpoint(make, eventful, rng)
+    check_replay(make, eventful)
+
+
+# -- a law that nothing can break is none: each catches a detector made to break it --------------
+
+
+class Sums(NamedTuple):
+    total: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lawless(Silence):
+    """Reads the temperature and can break one law at a time."""
+
+    breaks: str = ""
+    name: str = "lawless"
+
+    @property
+    def reads(self):
+        return ("temperature.celsius",)
+
+    def init(self, shape):
+        return Sums(np.zeros(shape.capacity))
+
+    def update(self, memory, batch):
+        scores = no_scores(len(batch))
+        value = batch.column("temperature.celsius")
+        known = ~np.isnan(value)
+        scores.score[known] = value[known]
+        if self.breaks == "cut":
+            scores.score[known] += len(batch)
+        if self.breaks == "independence":
+            memory.total[0] += np.nansum(value)
+            scores.score[known] += memory.total[0]
+        if self.breaks == "nan":
+            scores.score[~known] = 0.0
+        return scores
+
+    def close(self, memory, epoch):
+        return None
+
+    def evidence(self, memory, device):
+        return {}
+
+    def sentence(self, evidence, forecast):
+        return "lawless"
+
+
+def test_the_laws_hold_for_an_obedient_detector(table):
+    check_detector(Lawless(), table)
+
+
+def test_the_law_of_independence_catches_shared_learning(table):
+    with pytest.raises(BrokenLaw, match="order|independence"):
+        check_detector(Lawless(breaks="independence"), table)
+
+
+def test_a_score_that_depends_on_the_batch_is_caught(table):
+    # Rows of an epoch are one batch however the stream is cut, so here it is who else is in it.
+    with pytest.raises(BrokenLaw, match="independence"):
+        check_detector(Lawless(breaks="cut"), table)
+
+
+def test_the_law_of_replay_catches_scores_of_old_rows(table):
+    class Stuck(Engine):
+        """An engine whose fleet forgets what it has seen."""
+
+        def step(self, frame):
+            self.fleet = Engine([AlertRule(Lawless())]).fleet
+            return super().step(frame)
+
+    with pytest.raises(BrokenLaw, match="replay"):
+        check_replay(lambda: Stuck([AlertRule(Lawless())]), table)
