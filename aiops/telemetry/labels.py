@@ -1,0 +1,104 @@
+"""Labels of rows: what else is known of a reading, wherever its frame keeps it."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from aiops.kernels.rows import B1, I4, I8
+from aiops.telemetry.columns import column_of, read_names, read_numbers, whole
+from aiops.telemetry.dialects import Alias
+from aiops.telemetry.layout import Layout
+from aiops.telemetry.normalised import Encoded
+
+
+class Labels:
+    """Labels of the rows of a table: columns of their own, or entries of one nested column.
+
+    The nested one may be a map, a struct, or JSON objects as strings. Each label is read when
+    first asked for.
+    """
+
+    def __init__(self, table: pa.Table, layout: Layout) -> None:
+        self._table = table
+        self._nested = None if layout.labels is None else column_of(table, layout.labels)
+        self._taken = {layout.device, layout.time, layout.metric, layout.value, layout.labels}
+        self._read: dict[str, Encoded | None] = {}
+        self._objects: tuple[I4, list[object]] | None = None
+
+    def get(self, name: str) -> Encoded | None:
+        """Return the values of a label by row [n]; None if no row can have it."""
+        if name not in self._read:
+            self._read[name] = self._find(name)
+        return self._read[name]
+
+    def _find(self, name: str) -> Encoded | None:
+        found = None if self._nested is None else self._entry(self._nested, name)
+        if found is None and name not in self._taken:
+            found = column_of(self._table, name) if name in self._table.schema.names else None
+        return None if found is None else read_names(found)
+
+    def _entry(self, nested: pa.Array, name: str) -> pa.Array | None:
+        kind = nested.type
+        if types.is_struct(kind):
+            return pc.struct_field(nested, [name]) if kind.get_field_index(name) >= 0 else None
+        if types.is_map(kind):
+            if not (types.is_string(kind.key_type) or types.is_large_string(kind.key_type)):
+                return None
+            key = pa.scalar(name, kind.key_type)
+            return whole(pa.chunked_array([pc.map_lookup(nested, key, "first")]))
+        if self._objects is None:
+            code, values = read_names(nested)
+            self._objects = code, [_object(value) for value in values]
+        code, objects = self._objects
+        found = [o.get(name) if isinstance(o, dict) else None for o in objects]
+        entry = pa.array([None if v is None else str(v) for v in found], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), entry)
+
+    def where(self, alias: Alias, reading: pa.Array, rows: I8 | None) -> B1 | None:
+        """Return where the conditions of `alias` hold, of the `rows` it reads; None: everywhere.
+
+        `reading` holds the readings of those rows.
+        """
+        holds: B1 | None = None
+        for conditions, wanted in ((alias.when, True), (alias.unless, False)):
+            for label, patterns in conditions:
+                matches = self._matches(label, patterns, rows, len(reading))
+                holds = _both(holds, matches if wanted else ~matches)
+        if alias.same_as:
+            holds = _both(holds, self._equals(alias.same_as, reading, rows))
+        return None if holds is not None and holds.all() else holds
+
+    def _matches(self, label: str, patterns: tuple[str, ...], rows: I8 | None, n: int) -> B1:
+        encoded = self.get(label)
+        absent = any(fnmatchcase("", pattern) for pattern in patterns)
+        if encoded is None:
+            return np.full(n, absent)
+        hits = [any(fnmatchcase(value, p) for p in patterns) for value in encoded.value]
+        code = encoded.code if rows is None else encoded.code[rows]
+        matches: B1 = np.array([*hits, absent], np.bool_)[code]
+        return matches
+
+    def _equals(self, name: str, reading: pa.Array, rows: I8 | None) -> B1:
+        if name not in self._table.schema.names:
+            return np.zeros(len(reading), np.bool_)
+        other = read_numbers(column_of(self._table, name))[0]
+        equal: B1 = read_numbers(reading)[0] == (other if rows is None else other[rows])
+        return equal
+
+
+def _both(a: B1 | None, b: B1) -> B1:
+    return b if a is None else a & b
+
+
+def _object(text: str) -> object:
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        return None
+    return found

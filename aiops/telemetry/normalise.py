@@ -1,0 +1,280 @@
+"""The one way from a frame in somebody's dialect to clean columns in ours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aiops.kernels.clean import clean
+from aiops.kernels.rows import B1, F8, I8
+from aiops.telemetry.aside import Aside
+from aiops.telemetry.columns import (
+    column_of,
+    largest,
+    number,
+    read_identities,
+    read_names,
+    read_numbers,
+    respelt,
+    texts,
+    whole,
+    word_or_number,
+)
+from aiops.telemetry.dialects import LABELS, Alias, Named, named, part_name
+from aiops.telemetry.labels import Labels
+from aiops.telemetry.layout import Layout
+from aiops.telemetry.normalised import Encoded, NormalisedFrame, SparseColumn
+from aiops.telemetry.parts import expand, joined
+from aiops.telemetry.rows import RowNames, read_rows
+from aiops.telemetry.transforms import TRANSFORMS
+from aiops.telemetry.vocabulary import VOCABULARY
+
+FINITE = sys.float_info.max
+
+Block = tuple[Named, pa.Array, I8 | None]
+"""What a name means, readings under that name, and their rows in the frame (None: all)."""
+
+
+def normalise(
+    table: pa.Table, layout: Layout | None = None, wanted: frozenset[str] | None = None
+) -> NormalisedFrame:
+    """Return the rows of a frame with canonical names, units, polarity and times.
+
+    What a row becomes depends on the row alone, so however a stream is cut into frames, the same
+    comes out. What cannot be used is set aside with a reason, never raised.
+
+    Parameters
+    ----------
+    table
+        See `aiops.telemetry.frame.read_frame`.
+    layout
+        Which column is what; guessed from the names if not given.
+    wanted
+        Canonical metrics (``metric`` or ``metric/source``) to keep; None: all.
+
+    Raises
+    ------
+    FrameError
+        No column can be the device or the time, or the layout names one that is not there.
+    """
+    if layout is None:
+        layout = Layout.guess(table.schema)
+    else:
+        layout.check(table.schema)
+    return _Normalisation(table, layout, wanted).frame()
+
+
+class _Normalisation:
+    """One frame on its way. Rows are counted as in the frame until the end."""
+
+    def __init__(self, table: pa.Table, layout: Layout, wanted: frozenset[str] | None) -> None:
+        self.table = table
+        self.layout = layout
+        self.wanted = wanted
+        self.aside = Aside()
+        self.rows = read_rows(table, layout, self.aside)
+        self.labels = Labels(table, layout)
+        parts = self._names("part")
+        self.part = RowNames(None if parts is None else respelt(parts, part_name), table.num_rows)
+        self.medium = RowNames(self._names("medium"), table.num_rows)
+        self.found: dict[str | None, dict[str, list[SparseColumn]]] = {}
+        """Part that a name named (None: that of the row) -> column -> where it was found."""
+        self.unknown: dict[str, int] = {}
+
+    def frame(self) -> NormalisedFrame:
+        """Normalise everything."""
+        for block in self._long() if self.layout.is_long else self._wide():
+            self._read(*block)
+        device, ts, recv_ts, origin = self.rows
+        n = len(ts) if origin is None else len(origin)
+        at = self.rows.before
+        part, medium = self.part.encoded, self.medium.encoded
+
+        def along(names: Encoded | None) -> Encoded | None:
+            return None if names is None else _at(names, origin)
+
+        columns = {
+            name: {
+                key: joined([self._placed(one, n) for one in group], n)
+                for key, group in keys.items()
+            }
+            for name, keys in self.found.items()
+        }
+        if set(columns) <= {None}:
+            own, shown = columns.get(None, {}), along(part)
+        else:
+            expanded = expand(columns, along(part), n)
+            own, shown = expanded.columns, expanded.part
+            at = np.append(expanded.first, len(expanded.origin))[at]
+            origin = expanded.origin if origin is None else origin[expanded.origin]
+        return NormalisedFrame(
+            device_id=_at(device, origin),
+            ts=_owned(ts if origin is None else ts[origin]),
+            recv_ts=_owned(recv_ts if origin is None else recv_ts[origin]),
+            columns=own,
+            part=shown,
+            medium_id=along(medium),
+            site=along(self._names("site")),
+            cohort=along(self._names("cohort")),
+            set_aside=self.aside.table(at, device, part, ts),
+            unknown=self.unknown,
+        )
+
+    # Which readings there are --------------------------------------------------------------------
+
+    def _wide(self) -> Iterator[Block]:
+        roles = set(self.layout.columns.values())
+        kept = self.rows.kept
+        for place, name in enumerate(self.table.schema.names):
+            known = named(name)
+            if name in roles:
+                continue
+            if self._wants(known):
+                readings = whole(self.table.column(place))
+                yield known, readings if kept is None else readings.take(pa.array(kept)), kept
+            elif not known.aliases and name not in LABELS:
+                self._count_unknown(name, self.table.column(place))
+
+    def _long(self) -> Iterator[Block]:
+        code, names = read_names(column_of(self.table, str(self.layout.metric)))
+        readings = column_of(self.table, str(self.layout.value))
+        rows = np.arange(len(code)) if self.rows.kept is None else self.rows.kept
+        code = code[rows]
+        narrow = np.int16 if len(names) < 2**15 else np.int32  # int16 is sorted by radix
+        order = rows[np.argsort(code.astype(narrow), kind="stable")]
+        bounds = np.cumsum([0, *np.bincount(code + 1, minlength=len(names) + 1)])
+        for place, name in enumerate(["", *names]):
+            row = order[bounds[place] : bounds[place + 1]]
+            known = named(name)
+            if not len(row):
+                continue
+            if self._wants(known):
+                yield known, readings.take(pa.array(row)), row
+            elif not known.aliases:
+                self._count_unknown(name, readings.take(pa.array(row)))
+
+    def _wants(self, known: Named) -> bool:
+        return any(self._is_wanted(alias) for alias in known.aliases)
+
+    def _is_wanted(self, alias: Alias) -> bool:
+        return self.wanted is None or alias.metric in self.wanted or alias.key in self.wanted
+
+    def _count_unknown(self, name: str, readings: pa.Array | pa.ChunkedArray) -> None:
+        missing = pc.sum(pc.is_null(readings, nan_is_null=True)).as_py() or 0
+        if len(readings) > missing:
+            self.unknown[name] = self.unknown.get(name, 0) + len(readings) - missing
+
+    def _names(self, role: str) -> Encoded | None:
+        column = self.layout.columns.get(role)
+        return None if column is None else read_names(column_of(self.table, column))
+
+    # What they mean ------------------------------------------------------------------------------
+
+    def _read(self, known: Named, readings: pa.Array, rows: I8 | None) -> None:
+        """Hand each reading to the first alias whose conditions hold for its row."""
+        free: B1 | None = None
+        for alias in known.aliases:
+            holds = self.labels.where(alias, readings, rows)
+            if free is not None:
+                holds = free if holds is None else holds & free
+            if holds is None:
+                self._convert(alias, known.part, readings, rows)
+                return
+            place = np.flatnonzero(holds)
+            if len(place):
+                taken = readings.take(pa.array(place))
+                self._convert(alias, known.part, taken, place if rows is None else rows[place])
+            free = ~holds if free is None else free & ~holds
+
+    def _convert(self, alias: Alias, part: str | None, readings: pa.Array, rows: I8 | None) -> None:
+        """Turn readings into canonical values, and file those that may be."""
+        if not self._is_wanted(alias):
+            return
+        if self.layout.is_long and rows is not None:
+            self._name_parts(alias, part, rows)
+            part = None
+        refuse = partial(self._refuse, alias.metric, part, readings, rows)
+        if alias.reads == "identity":
+            reading = read_identities(readings)
+        else:
+            parse = largest if alias.reads == "largest" else number
+            reading, wrong = read_numbers(
+                readings, word_or_number(alias.words) if alias.words else parse
+            )
+            if wrong is not None:
+                refuse(wrong, "not_a_number")
+                reading = np.where(wrong, np.nan, reading)
+        if alias.transform:
+            infinite = np.isinf(reading)
+            refuse(infinite, "not_finite")
+            reading = TRANSFORMS[alias.transform](np.where(infinite, np.nan, reading))
+        metric = VOCABULARY[alias.metric]
+        lower, upper = max(metric.lower, -FINITE), min(metric.upper, FINITE)
+        value = np.empty(len(reading))
+        reading = _read_only(reading)
+        kept, refused = clean(reading, alias.scale, alias.offset, alias.per, lower, upper, value)
+        if refused:
+            lost, infinite = np.isnan(value) & ~np.isnan(reading), np.isinf(reading)
+            refuse(lost & infinite, "not_finite")
+            refuse(lost & ~infinite, "out_of_range")
+        if kept:
+            row: npt.NDArray[np.int32] | None = None if rows is None else rows.astype(np.int32)
+            columns = self.found.setdefault(part, {})
+            columns.setdefault(alias.key, []).append(SparseColumn(row, value))
+
+    def _name_parts(self, alias: Alias, part: str | None, rows: I8) -> None:
+        """Name part and medium of rows that are one reading each."""
+        for label in alias.part:
+            self.part.fill(rows, label, self.labels, part_name)
+        for label in alias.medium:
+            self.medium.fill(rows, label, self.labels)
+        if part is not None:
+            self.part.fill_with(rows, part)
+
+    def _refuse(
+        self,
+        metric: str,
+        part: str | None,
+        readings: pa.Array,
+        rows: I8 | None,
+        wrong: B1,
+        reason: str,
+    ) -> None:
+        place = np.flatnonzero(wrong)
+        if len(place):
+            looks = texts(readings.take(pa.array(place)))
+            self.aside.add(place if rows is None else rows[place], reason, looks, metric, part)
+
+    def _placed(self, column: SparseColumn, n: int) -> SparseColumn:
+        """Return a column with its rows counted among the kept ones [n]."""
+        row, value = column
+        if row is None or len(row) == n:
+            return SparseColumn(None, value)
+        kept = self.rows.kept
+        return (
+            column
+            if kept is None
+            else SparseColumn(np.searchsorted(kept, row).astype(np.int32), value)
+        )
+
+
+def _at(names: Encoded, rows: I8 | None) -> Encoded:
+    """Return the names of `rows` (None: all), in an array that nobody else holds."""
+    return Encoded(names.code.copy() if rows is None else names.code[rows], names.value)
+
+
+def _read_only(reading: F8) -> F8:
+    """Return the array as Arrow's own are: so the kernel is compiled for one kind only."""
+    reading.setflags(write=False)
+    return reading
+
+
+def _owned(times: I8) -> I8:
+    """Return an array that nobody else holds and that may be written to."""
+    return times if times.flags.writeable and times.base is None else times.copy()
