@@ -21,9 +21,14 @@ from aiops.connectors.simulator import SCENARIOS, Simulation
 from aiops.engine.engine import Engine, Step
 from aiops.engine.run import run as run_engine
 from aiops.errors import FileError
+from aiops.placement.topology import PlacementSettings
 
 EPOCH_S = 3600
 """Devices of the demo report hourly."""
+DWELL_S = 24 * EPOCH_S
+"""A workload stays at least so long where it was put."""
+HEAT = "temperature"
+"""What the reason of a move says when it was for heat."""
 ALARM_BUDGET = 10.0
 """False alarms per 1,000 device-months: about three in the demo's half year of 48 devices."""
 
@@ -53,6 +58,7 @@ def demo(
     engine = Engine(
         rules(None, ALARM_BUDGET),
         inventory=simulation.inventory(),
+        placement=PlacementSettings(dwell_s=DWELL_S),
         epoch_s=EPOCH_S,
         lateness_s=2 * EPOCH_S,
     )
@@ -109,15 +115,12 @@ def _tell_wear(screen: Console, results: Results) -> None:
     if not fired:
         screen.print("Nothing will wear out soon.")
         return
-    shown = table(
-        "", ("noticed", "device", "used", "p10", "most likely", "p90", "finding"), right=("used",)
-    )
+    shown = table("", ("noticed", "device", "p10", "even odds", "p90", "finding"))
     for f in fired[:6]:
         date = f["forecast"] or {}
         shown.add_row(
             day(f["ts"]),
             _where(f),
-            f"{100 * f['observed']:.0f} %",
             day(date.get("p10")),
             Text(day(date.get("p50")), style="bold"),
             day(date.get("p90")),
@@ -166,24 +169,33 @@ def _tell_silence(screen: Console, results: Results) -> None:
 
 def _tell_heat(screen: Console, results: Results) -> None:
     _heading(screen, "4. A heat wave moves workloads away, and lets them return")
-    moves = [(p["ts"], m, p["id"]) for p in results.plans for m in p["moves"]]
-    away = {m["workload"]: m for _, m, _ in moves if "C" in m["reason"] and m["forced"]}
-    hot = [row for row in moves if row[1]["workload"] in away]
-    if not hot:
+    moves = [(p["ts"], move) for p in results.plans for move in p["moves"]]
+    fled = {(move["workload"], move["source"]): ts for ts, move in moves if HEAT in move["reason"]}
+    site = Counter(move["site"] for _, move in moves if HEAT in move["reason"]).most_common(1)
+    if not site:
         screen.print("Nothing had to move.")
         return
-    shown = table("", ("when", "workload", "from", "to"))
-    for ts, move, _ in hot[:8]:
+    names = {workload for workload, _ in fled}
+    hot = [
+        (ts, move) for ts, move in moves if move["site"] == site[0][0] and move["workload"] in names
+    ]
+    shown = table("", ("when", "workload", "from", "to", "why"))
+    for ts, move in hot[:10]:
         shown.add_row(
-            minute(ts), move["workload"], move["source"] or "nowhere", move["target"] or "nowhere"
+            minute(ts),
+            move["workload"],
+            move["source"] or "nowhere",
+            move["target"] or "nowhere",
+            "heat" if HEAT in move["reason"] else "home again",
         )
     screen.print(shown)
-    if len(hot) > 8:
-        screen.print(f"[dim]... and {len(hot) - 8} more moves[/]")
-    _say(screen, f"Why away: {hot[0][1]['reason']}")
-    back = [m for _, m, _ in hot if not m["forced"]]
+    if len(hot) > 10:
+        screen.print(f"[dim]... and {len(hot) - 10} more moves[/]")
+    away = next(move for _, move in hot if HEAT in move["reason"])
+    _say(screen, f"Why away: {away['reason']}.")
+    back = [move for _, move in hot if HEAT not in move["reason"]]
     if back:
-        _say(screen, f"Why back: {back[-1]['reason']}")
+        _say(screen, f"Why back: {back[-1]['reason']}.")
 
 
 def _tell_actions(screen: Console, results: Results) -> None:

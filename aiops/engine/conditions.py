@@ -17,6 +17,11 @@ from aiops.telemetry.batch import TelemetryBatch
 
 SECOND_NS = 1_000_000_000
 
+STALE_S = 900.0
+"""A node may at least be quiet for so long before nothing is moved to it..."""
+STALE_GAPS = 3.0
+"""...and for so many of its usual intervals: some fleets report hourly."""
+
 READS = {
     "soc_ratio": "battery.soc_ratio",
     "on_mains": "power.on_mains",
@@ -39,6 +44,8 @@ class LastKnown(NamedTuple):
     rssi_dbm: F8
     seen: I8
     """Time of the last row, ns; -1: none yet."""
+    gap: I8
+    """Time between the last two epochs in which the device reported, ns; 0: not known yet."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,11 @@ class ConditionOwner:
     def init(self, shape: FleetShape) -> LastKnown:
         """Return the conditions of devices nothing is known of."""
         values = {name: np.full(shape.capacity, np.nan) for name in READS}
-        return LastKnown(**values, seen=np.full(shape.capacity, -1, dtype=np.int64))
+        return LastKnown(
+            **values,
+            seen=np.full(shape.capacity, -1, dtype=np.int64),
+            gap=np.zeros(shape.capacity, dtype=np.int64),
+        )
 
 
 def remember(last: LastKnown, batch: TelemetryBatch) -> None:
@@ -60,7 +71,12 @@ def remember(last: LastKnown, batch: TelemetryBatch) -> None:
     for name, metric in READS.items():
         if metric in batch.columns:
             last_value(batch.device, batch.columns[metric], usable, getattr(last, name))
-    last.seen[batch.device[usable]] = batch.ts[usable]
+    device, ts = batch.device[usable], batch.ts[usable]
+    newest = np.append(device[1:] != device[:-1], True)[: len(device)]
+    device, ts = device[newest], ts[newest]
+    before = last.seen[device]
+    last.gap[device] = np.where(before >= 0, ts - before, 0)
+    last.seen[device] = ts
 
 
 def conditions_of(
@@ -77,11 +93,11 @@ def conditions_of(
 
     age_s = (epoch.clock - last.seen[index]) / SECOND_NS
     age_s = np.where(missing | (last.seen[index] < 0), np.nan, np.maximum(age_s, 0.0))
-    no = np.zeros(len(index), dtype=np.bool_)
+    patience_s = np.maximum(STALE_S, STALE_GAPS * last.gap[index] / SECOND_NS)
     return Conditions(
         **{name: known(getattr(last, name)) for name in READS},
         failure_risk=np.full(len(index), np.nan),
-        cordoned=no,
-        silent=no,
+        cordoned=np.zeros(len(index), dtype=np.bool_),
+        silent=np.nan_to_num(age_s, nan=0.0) > patience_s,
         age_s=age_s,
     )

@@ -31,6 +31,7 @@ from aiops.kernels.rows import B1, Rows, Scores
 from aiops.placement.plan import Plan
 from aiops.placement.problem import pose
 from aiops.placement.solver import PlacementMemory, revert, solve
+from aiops.placement.topology import PlacementSettings
 from aiops.telemetry.batch import TelemetryBatch
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
@@ -98,6 +99,8 @@ class Engine:
         What becomes a finding; a detector named by several rules is run once.
     inventory
         Nodes and workloads; without workloads nothing is placed.
+    placement
+        What a move must pay for, and how long a workload stays where it was put.
     grouping
         When many findings are one incident.
     policy
@@ -117,6 +120,7 @@ class Engine:
         rules: Sequence[AlertRule] | None = None,
         *,
         inventory: Inventory | None = None,
+        placement: PlacementSettings | None = None,
         grouping: Grouping | None = None,
         policy: Policy | None = None,
         guard: Guard | None = None,
@@ -142,6 +146,7 @@ class Engine:
                 f"one engine runs one of them: use the same settings, or two engines"
             )
         self.inventory = inventory or Inventory()
+        self.placement = placement or PlacementSettings()
         self.grouping = grouping or Grouping()
         self.policy = policy or Policy()
         self.guard = guard or Guard()
@@ -241,7 +246,12 @@ class Engine:
         remember(last, batch)
         conditions = conditions_of(self.inventory, self.fleet.registry, last, epoch)
         problem = pose(
-            conditions, self._firing.values(), self.inventory, self._placement, epoch.clock
+            conditions,
+            self._firing.values(),
+            self.inventory,
+            self._placement,
+            epoch.end,
+            self.placement,
         )
         if problem is None:
             return None

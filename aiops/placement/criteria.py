@@ -35,8 +35,6 @@ HORIZON_H = 24.0
 """`Options.failure_risk` is the probability of failing within so many hours."""
 AWAY_SHARE = 0.05
 """Share of its value a workload loses away from home: why it returns when all is well."""
-SILENT_S = 900.0
-"""A node that has not reported for so long takes no new work."""
 SETTLE_S = 1800.0
 """An option that was ruled out must have been admissible for so long to be moved to."""
 
@@ -199,7 +197,7 @@ def absence_cost(o: Options) -> F8:
 
 def silence_blocks(o: Options) -> B1:
     """Nobody knows how it is. What runs there stays: unreachable is not dead."""
-    return o.arriving & (o.silent | (o.age_s > SILENT_S))
+    return o.arriving & o.silent
 
 
 def cordon_blocks(o: Options) -> B1:
@@ -251,7 +249,6 @@ CRITERIA: dict[str, Criterion] = {
         blocks=silence_blocks,
         clause="has been silent for {age_s:.0f} s: nothing is moved to it",
         evicts=False,
-        worse={"age_s": +1},
     ),
     "cordon": Criterion(
         blocks=cordon_blocks, clause="is cordoned: nothing is moved to it", evicts=False

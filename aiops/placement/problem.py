@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from aiops.fleet.inventory import Inventory
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.criteria import ABSENT, BIT, CRITERIA, EVICTS, SILENT_S, TERMS, Options
+from aiops.placement.criteria import ABSENT, BIT, CRITERIA, EVICTS, TERMS, Options
 from aiops.placement.risk import Firing, failure_risk
 from aiops.placement.topology import MICRO, PlacementSettings, Topology, money, move_cost, resolve
 
@@ -39,6 +39,7 @@ class Conditions:
     """Probability of failing within `criteria.HORIZON_H`, besides what findings tell."""
     cordoned: B1
     silent: B1
+    """Not heard of for longer than its own rhythm explains."""
     age_s: F8
     """Time since the node last reported; NaN: it never did, as a cloud region."""
 
@@ -202,7 +203,7 @@ def gather(
     unreachable is not dead.
     """
     at, shape = topology.option, topology.option.shape
-    stale = conditions.silent | (conditions.age_s > SILENT_S)
+    stale = conditions.silent
 
     def known(values: F8) -> F8:
         return np.append(np.where(stale, np.nan, values), np.nan)
