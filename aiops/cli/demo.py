@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from aiops.connectors.simulator import SCENARIOS, Simulation
 from aiops.engine.engine import Engine, Step
 from aiops.engine.run import run as run_engine
 from aiops.errors import FileError
+from aiops.fleet.inventory import Workload
 from aiops.placement.topology import PlacementSettings
 
 EPOCH_S = 3600
@@ -82,7 +84,7 @@ def demo(
     _tell_wear(screen, results)
     _tell_reboots(screen, results)
     _tell_silence(screen, results)
-    _tell_heat(screen, results)
+    _tell_heat(screen, results, simulation.inventory().workloads)
     _tell_actions(screen, results)
     screen.print()
     screen.print(f"Why?   [bold]aiops explain ID --out {out}[/]   (any id above)")
@@ -167,7 +169,7 @@ def _tell_silence(screen: Console, results: Results) -> None:
         screen.print("None.")
 
 
-def _tell_heat(screen: Console, results: Results) -> None:
+def _tell_heat(screen: Console, results: Results, workloads: Sequence[Workload]) -> None:
     _heading(screen, "4. A heat wave moves workloads away, and lets them return")
     moves = [(p["ts"], move) for p in results.plans for move in p["moves"]]
     fled = {(move["workload"], move["source"]): ts for ts, move in moves if HEAT in move["reason"]}
@@ -176,6 +178,7 @@ def _tell_heat(screen: Console, results: Results) -> None:
         screen.print("Nothing had to move.")
         return
     names = {workload for workload, _ in fled}
+    home = {w.id: w.home for w in workloads}
     hot = [
         (ts, move) for ts, move in moves if move["site"] == site[0][0] and move["workload"] in names
     ]
@@ -186,14 +189,14 @@ def _tell_heat(screen: Console, results: Results) -> None:
             move["workload"],
             move["source"] or "nowhere",
             move["target"] or "nowhere",
-            "heat" if HEAT in move["reason"] else "home again",
+            "home again" if move["target"] == home[move["workload"]] else "heat",
         )
     screen.print(shown)
     if len(hot) > 10:
         screen.print(f"[dim]... and {len(hot) - 10} more moves[/]")
     away = next(move for _, move in hot if HEAT in move["reason"])
     _say(screen, f"Why away: {away['reason']}.")
-    back = [move for _, move in hot if HEAT not in move["reason"]]
+    back = [move for _, move in hot if move["target"] == home[move["workload"]]]
     if back:
         _say(screen, f"Why back: {back[-1]['reason']}.")
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
+from aiops.alerts.finding import isoformat
 from aiops.cli.console import count, day, minute, severity, short, table
 from aiops.errors import FileError
 
+TOTALS = "totals.json"
+FORECASTS = "forecasts.parquet"
 KINDS = ("findings", "incidents", "plans", "actions")
 Record = dict[str, Any]
-
-YEARS_SHOWN = 10
-"""Forecasts beyond this are shown as "later": nobody plans for them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Results:
     actions: list[Record]
     totals: dict[str, Any]
     """Rows, devices and what was set aside, as the run counted them."""
+    forecasts: dict[tuple[str, ...], Record]
+    """What is foretold as the run ends, by detector, device, part and medium."""
 
     @classmethod
     def load(cls, directory: Path) -> Results:
@@ -48,10 +52,27 @@ class Results:
                 f"name the directory of an earlier `aiops run ... --out DIR`"
             )
         found = {kind: _lines(directory / f"{kind}.jsonl") for kind in KINDS}
-        totals = directory / "totals.json"
+        totals, foretold = directory / TOTALS, directory / FORECASTS
+        rows = pq.read_table(foretold).to_pylist() if foretold.exists() else []
         return cls(
-            directory, **found, totals=json.loads(totals.read_text()) if totals.exists() else {}
+            directory,
+            **found,
+            totals=json.loads(totals.read_text(encoding="utf-8")) if totals.exists() else {},
+            forecasts={
+                (row["detector"], row["device_id"], row["part"], row["medium_id"]): row
+                for row in rows
+            },
         )
+
+    def date(self, finding: Record, quantile: str) -> str | None:
+        """Return a quantile of the date foretold, as it stands at the end of the run."""
+        key = (finding["detector"], finding["device_id"], finding["part"], finding["medium_id"])
+        row = self.forecasts.get(key)
+        if row is None:
+            found: str | None = (finding["forecast"] or {}).get(quantile)
+            return found
+        ns = row[quantile]
+        return isoformat(int(ns)) if math.isfinite(ns) else None
 
     def firing(self, rule: str) -> list[Record]:
         """Return the findings of a rule that have not been resolved, the latest of each part."""
@@ -91,7 +112,7 @@ def _lines(path: Path) -> list[Record]:
 def show(out: Console, results: Results, top: int) -> None:
     """Print the results of a run, the most pressing first."""
     _show_totals(out, results.totals)
-    _show_wear(out, results.firing("flash_wear"), top)
+    _show_wear(out, results, top)
     _show_rates(out, results.firing("reboot_drift"), top)
     _show_silence(out, results.firing("silence"), top)
     _show_incidents(out, results.open_incidents(), top)
@@ -108,30 +129,58 @@ def _show_totals(out: Console, totals: Record) -> None:
         )
 
 
-def _show_wear(out: Console, findings: list[Record], top: int) -> None:
+def _show_wear(out: Console, results: Results, top: int) -> None:
     out.print()
+    findings = results.firing("flash_wear")
+    gone = [f for f in findings if _is_over(results, f)]
+    going = [f for f in findings if not _is_over(results, f)]
     if not findings:
         out.print("[bold]Flash wear[/]: nothing is about to wear out.")
         return
-    findings.sort(key=lambda f: (_date(f, "p50"), -f["observed"], f["device_id"], f["part"]))
-    shown = table(
-        f"Flash wear: {count(len(findings), 'medium', 'media')} worn out, or likely to be "
-        "within the lead time",
-        ("device", "used", "worn out", "earliest (p10)", "latest (p90)", "finding"),
-        right=("used",),
-    )
-    for f in findings[:top]:
-        gone = f["observed"] >= 1.0
-        shown.add_row(
-            _where(f),
-            f"{100 * f['observed']:.0f} %",
-            Text("now", style="bold red") if gone else day(_forecast(f, "p50")),
-            "-" if gone else day(_forecast(f, "p10")),
-            "-" if gone else day(_forecast(f, "p90")),
-            short(f["id"]),
+    going.sort(key=lambda f: (results.date(f, "p50") or "9999", f["device_id"], f["part"]))
+    gone.sort(key=lambda f: (-f["observed"], f["device_id"], f["part"]))
+    if going:
+        shown = table(
+            f"Flash wear: {count(len(going), 'medium', 'media')} likely to wear out within the "
+            "lead time",
+            ("device", "used", "earliest (p10)", "even odds", "latest (p90)", "finding"),
+            right=("used",),
         )
-    out.print(shown)
-    _more(out, len(findings), top)
+        for f in going[:top]:
+            shown.add_row(
+                _where(f),
+                f"{100 * f['observed']:.0f} %",
+                day(results.date(f, "p10")),
+                Text(day(results.date(f, "p50")), style="bold"),
+                day(results.date(f, "p90")),
+                short(f["id"]),
+            )
+        out.print(shown)
+        _more(out, len(going), top)
+    if gone:
+        if going:
+            out.print()
+        shown = table(
+            f"Flash wear: {count(len(gone), 'medium', 'media')} worn out already",
+            ("device", "used", "cohort", "since", "finding"),
+            right=("used",),
+        )
+        for f in gone[:top]:
+            shown.add_row(
+                _where(f),
+                Text(f"{max(100.0, 100 * f['observed']):.0f} %", style="red"),
+                f["cohort"] or "-",
+                day(results.date(f, "p50")),
+                short(f["id"]),
+            )
+        out.print(shown)
+        _more(out, len(gone), top)
+
+
+def _is_over(results: Results, finding: Record) -> bool:
+    """Say whether a medium is worn out now: its date is then known and no longer an interval."""
+    early, late = results.date(finding, "p5"), results.date(finding, "p95")
+    return bool(finding["observed"] >= 1.0 or (early and early == late))
 
 
 def _show_rates(out: Console, findings: list[Record], top: int) -> None:
@@ -222,17 +271,8 @@ def per_week(rate: float) -> str:
 
 def _more(out: Console, n: int, top: int) -> None:
     if n > top:
-        out.print(f"[dim]... and {n - top:,} more (--top {n})[/]")
+        out.print(f"[dim]... and {n - top:,} more: --top {n}[/]")
 
 
 def _where(record: Record) -> str:
     return "/".join(name for name in (record["device_id"], record["part"]) if name)
-
-
-def _forecast(finding: Record, quantile: str) -> str | None:
-    found: str | None = (finding["forecast"] or {}).get(quantile)
-    return found
-
-
-def _date(finding: Record, quantile: str) -> str:
-    return _forecast(finding, quantile) or "9999"

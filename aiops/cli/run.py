@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
+import pyarrow.parquet as pq
 import typer
 
+from aiops.alerts.finding import isoformat
 from aiops.alerts.rule import AlertRule
 from aiops.cli.console import console, count, emit_json, progress
-from aiops.cli.results import Results, show
+from aiops.cli.results import FORECASTS, TOTALS, Results, show
 from aiops.cli.scan import columns
 from aiops.connectors.arrow_stream import ArrowStreamSource
 from aiops.connectors.files import FilesSource
@@ -34,7 +37,6 @@ from aiops.errors import FileError, SettingsError
 from aiops.fleet.inventory import Inventory
 from aiops.telemetry.vocabulary import closest
 
-TOTALS = "totals.json"
 STATE = "state.npz"
 ABOUT = "run.json"
 
@@ -225,9 +227,7 @@ def stopping() -> Iterator[list[int]]:
 
 
 def write_totals(engine: Engine, out: Path, span: list[int]) -> None:
-    """Keep what the run counted beside its results."""
-    from aiops.alerts.finding import isoformat
-
+    """Keep what the run counted, and what it now foretells, beside its results."""
     fleet = engine.fleet
     path = out / TOTALS
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -241,7 +241,10 @@ def write_totals(engine: Engine, out: Path, span: list[int]) -> None:
         "parts": sum(bool(part or medium) for _, part, medium in identities),
         "first": min(filter(None, (before.get("first"), first)), default=None),
         "last": max(filter(None, (before.get("last"), last)), default=None),
-        "set_aside": {k: v for k, v in sorted(fleet.counts.items()) if k not in taken},
+        "set_aside": {k: v for k, v in sorted(fleet.counts.items()) if v and k not in taken},
         "unknown": dict(sorted(fleet.unknown.items())),
     }
     path.write_text(json.dumps(totals, indent=2) + "\n", encoding="utf-8")
+    aside = out / f"{FORECASTS}.new"
+    pq.write_table(engine.forecasts(), aside)
+    os.replace(aside, out / FORECASTS)

@@ -20,7 +20,7 @@ from aiops.alerts.finding import Finding, Incident
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
 from aiops.detectors import DETECTORS
-from aiops.detectors.protocol import Detector
+from aiops.detectors.protocol import QUANTILES, Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
 from aiops.errors import SettingsError
 from aiops.fleet.inventory import Inventory
@@ -37,6 +37,16 @@ from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
 from aiops.telemetry.normalised import SET_ASIDE
+
+
+FORECASTS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("detector", "device_id", "part", "medium_id")),
+        *((name, pa.string()) for name in ("site", "cohort", "quantity", "unit")),
+        *((f"p{100 * probability:.0f}", pa.float64()) for probability in QUANTILES),
+    ]
+)
+"""What `Engine.forecasts` returns."""
 
 
 @dataclass(frozen=True)
@@ -286,6 +296,37 @@ class Engine:
             self._site_sizes(epoch),
             dict(zip(names, sizes.tolist(), strict=True)),
         )
+
+    def forecasts(self) -> pa.Table:
+        """Return what is foretold now, a row for each detector and device it says something of.
+
+        Columns: ``detector``, ``device_id``, ``part``, ``medium_id``, ``site``, ``cohort``,
+        ``quantity``, ``unit``, and the quantiles ``p5`` to ``p95`` (a date in ns since the epoch;
+        inf: never).
+        """
+        registry = self.fleet.registry
+        device = np.arange(len(registry), dtype=np.int32)
+        tables = [FORECASTS.empty_table()]
+        for detector in self.detectors:
+            told = detector.forecast(self.fleet.recall(detector), device)
+            if told is None:
+                continue
+            known = np.flatnonzero(~np.isnan(told.quantile).all(axis=1)).tolist()
+            names = [registry.identities[i] for i in known]
+            columns = {
+                "detector": [detector.name] * len(known),
+                "device_id": [name[0] for name in names],
+                "part": [name[1] for name in names],
+                "medium_id": [name[2] for name in names],
+                "site": [registry.site_of(i) for i in known],
+                "cohort": [registry.cohort_of(i) for i in known],
+                "quantity": [told.quantity] * len(known),
+                "unit": [told.unit] * len(known),
+            }
+            for k, probability in enumerate(told.probability):
+                columns[f"p{100 * probability:.0f}"] = told.quantile[known, k]
+            tables.append(pa.table(columns, schema=FORECASTS))
+        return pa.concat_tables(tables)
 
     # -- saving -------------------------------------------------------------------------------
 
