@@ -3,7 +3,7 @@
 ::
 
     AiopsError
-    ├── InputError          what was given cannot be read: says what was asked, found, and would work
+    ├── InputError          what was given cannot be read: what was asked, found, would work
     │   ├── FrameError      a frame without a device or a time column, or of no known shape
     │   ├── FileError       a file or stream that cannot be opened or parsed
     │   └── SettingsError   a setting out of range, an unknown name in a registry

@@ -23,8 +23,8 @@ M = TypeVar("M", bound=tuple[Any, ...])
 class Forecast(NamedTuple):
     """What a detector foretells of some devices, as quantiles: the same shape for all detectors.
 
-    A date (when flash wears out) is in ns since the epoch, a rate (of reboots) per second. Findings,
-    plan and maintenance plan read this and nothing else of a detector's memory.
+    A date (when flash wears out) is in ns since the epoch, a rate (of reboots) per second.
+    Findings, plan and maintenance plan read this and nothing else of a detector's memory.
     """
 
     quantity: str

@@ -313,7 +313,7 @@ class Engine:
                 continue
             known = np.flatnonzero(~np.isnan(told.quantile).all(axis=1)).tolist()
             names = [registry.identities[i] for i in known]
-            columns = {
+            columns: dict[str, Any] = {
                 "detector": [detector.name] * len(known),
                 "device_id": [name[0] for name in names],
                 "part": [name[1] for name in names],

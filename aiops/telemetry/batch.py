@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,9 +41,13 @@ class TelemetryBatch:
         return len(self.ts)
 
     def column(self, name: str) -> F8:
-        """Return the column [n]; all NaN where nothing reported it."""
+        """Return the column [n]; all NaN where nothing reported it. Not to be written to."""
         found = self.columns.get(name)
-        return np.full(len(self.ts), np.nan) if found is None else found
+        return self._unreported if found is None else found
+
+    @cached_property
+    def _unreported(self) -> F8:
+        return np.full(len(self.ts), np.nan)
 
     def reporting(self, names: tuple[str, ...]) -> TelemetryBatch:
         """Return only the rows that report at least one of `names`; no names: every row."""

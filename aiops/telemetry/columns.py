@@ -161,13 +161,35 @@ def read_names(array: pa.Array) -> Encoded:
             return Encoded(code.astype(np.int32), ("",))
         array = array.dictionary_encode()
     code, entries = codes_of(array.indices), whole(pa.chunked_array([array.dictionary]))
-    if types.is_string(entries.type) or types.is_large_string(entries.type):
-        values = entries.to_pylist()
-        if not entries.null_count and pc.count_distinct(entries).as_py() == len(entries):
-            return Encoded(code, values)
-    else:
-        values = [_name(scalar) for scalar in entries]
-    return _distinct(code, values)
+    if not (types.is_string(entries.type) or types.is_large_string(entries.type)):
+        return _distinct(code, [_name(scalar) for scalar in entries])
+    return _SPELT.encode(code, entries)
+
+
+class _Dictionaries:
+    """The last few dictionaries as lists of names.
+
+    A live stream sends the same names with every frame; spelling them out again would be most of
+    the cost of reading it. The same list is handed out again, so that others may know it by sight.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._seen: list[tuple[pa.Array, list[str]]] = []
+
+    def encode(self, code: I4, entries: pa.Array) -> Encoded:
+        """Return a column of codes into `entries`, which are strings, with its names."""
+        for known, names in self._seen:
+            if len(known) == len(entries) and known.equals(entries):
+                return Encoded(code, names)
+        names = entries.to_pylist()
+        if entries.null_count or len(set(names)) < len(names):
+            return _distinct(code, names)
+        self._seen = [(entries, names), *self._seen[: self._kept - 1]]
+        return Encoded(code, names)
+
+
+_SPELT = _Dictionaries(kept=8)
 
 
 def _name(scalar: pa.Scalar) -> str | None:
