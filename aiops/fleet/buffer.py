@@ -75,7 +75,7 @@ def merge(chunks: list[Chunk], devices: int) -> Merged:
     for name in sorted(columns):
         parts = columns[name]
         if order is None and not same.any() and len(parts) == 1 and parts[0].row is None:
-            merged[name] = parts[0].value.copy()
+            merged[name] = parts[0].value
             continue
         out = np.full(len(device), np.nan)
         for rows, value in parts:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.fleet.buffer import Merged
-from aiops.kernels.admission import drop_late, pin_source, unwrap_counter
+from aiops.kernels.admission import mark_late, pin_source, unwrap_counter
 from aiops.kernels.rows import B1, F8, I1, I4, I8
 from aiops.telemetry.normalised import NO_TIME
 from aiops.telemetry.vocabulary import VOCABULARY
@@ -108,19 +108,16 @@ class SeriesState:
 
     def _order(self, name: str, merged: Merged, value: F8) -> Iterator[Rejected]:
         late = np.zeros(len(value), dtype=np.int8)
-        before = value.copy()
-        if drop_late(merged.device, merged.ts, value, self.arrays[f"last_ts/{name}"], late):
+        if mark_late(merged.device, merged.ts, value, self.arrays[f"last_ts/{name}"], late):
             for code, reason in ((1, "late"), (2, "duplicate")):
-                at = np.flatnonzero(late == code)
-                if len(at):
-                    yield Rejected(reason, name, merged.device[at], merged.ts[at], before[at])
+                if (late == code).any():
+                    yield _blank(reason, name, merged, value, late == code)
 
     def _unwrap(self, name: str, merged: Merged, value: F8, chosen: I1) -> Iterator[Rejected]:
         sources = VOCABULARY[name].sources
         wrap = np.array([s.wrap for s in sources] + [0.0])
         resets = np.array([s.resets for s in sources] + [False])
         backwards: B1 = np.zeros(len(value), dtype=np.bool_)
-        before = value.copy()
         if unwrap_counter(
             merged.device,
             value,
@@ -131,5 +128,12 @@ class SeriesState:
             self.arrays[f"offset/{name}"],
             backwards,
         ):
-            at = np.flatnonzero(backwards)
-            yield Rejected("counter_backwards", name, merged.device[at], merged.ts[at], before[at])
+            yield _blank("counter_backwards", name, merged, value, backwards)
+
+
+def _blank(reason: str, name: str, merged: Merged, value: F8, marked: B1) -> Rejected:
+    """Blank the marked values [n] in place; return what they were."""
+    at = np.flatnonzero(marked)
+    rejected = Rejected(reason, name, merged.device[at], merged.ts[at], value[at])
+    value[at] = np.nan
+    return rejected

@@ -80,7 +80,10 @@ class FleetState:
     # -- the two verbs ------------------------------------------------------------------------
 
     def admit(self, frame: NormalisedFrame) -> Admitted:
-        """Take the rows of a frame in log order; return the epochs they close."""
+        """Take the rows of a frame in log order; return the epochs they close.
+
+        The arrays of the frame are the fleet's from now on, and may be written to.
+        """
         ends = np.flatnonzero(
             (frame.device_id.code < 0) & (frame.ts == NO_TIME) & (frame.recv_ts == NO_TIME)
         )

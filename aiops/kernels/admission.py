@@ -119,10 +119,10 @@ def scatter_max(target: I8, value: F8, out: F8, twice: B1) -> int:
 
 
 @kernel
-def drop_late(device: I4, ts: I8, value: F8, last_ts: I8, late: I1) -> int:
-    """Blank values of a series at or before what it has shown; mark 1 late, 2 duplicate.
+def mark_late(device: I4, ts: I8, value: F8, last_ts: I8, late: I1) -> int:
+    """Mark values of a series at or before what it has shown: 1 late, 2 duplicate.
 
-    `value` [n] and `last_ts` [devices] are updated in place; returns how many were blanked.
+    `last_ts` [devices] is updated in place; returns how many were marked in `late` [n].
     """
     n = 0
     for i in range(value.shape[0]):
@@ -133,7 +133,6 @@ def drop_late(device: I4, ts: I8, value: F8, last_ts: I8, late: I1) -> int:
             last_ts[d] = ts[i]
         else:
             late[i] = 2 if ts[i] == last_ts[d] else 1
-            value[i] = np.nan
             n += 1
     return n
 
@@ -182,7 +181,7 @@ def unwrap_counter(
     `wrap` and `resets` [s + 1] describe source `chosen` [n] (index -1, the last, for none): after
     how much it wraps (0: never), and whether it starts again at boot. A fall from near the top of
     the range to near its bottom is a wrap; any other fall is a reset where the source resets, and
-    otherwise impossible: the value is blanked and marked. Returns how many were blanked.
+    otherwise impossible: the value is marked and left as it is. Returns how many were marked.
     """
     n = 0
     for i in range(value.shape[0]):
@@ -198,7 +197,6 @@ def unwrap_counter(
             elif resets[s]:
                 offset[d] += before
             else:
-                value[i] = np.nan
                 backwards[i] = True
                 n += 1
                 continue

@@ -59,19 +59,18 @@ def scatter_max(targets, values, size):
     return out, twice
 
 
-def drop_late(device, ts, value, last):
-    """Blank what comes at or before its series' last instant."""
-    out, marks = [], []
+def mark_late(device, ts, value, last):
+    """Mark what comes at or before its series' last instant."""
+    marks = []
     for d, t, v in zip(device, ts, value, strict=True):
         mark = 0
         if not math.isnan(v):
             if t > last[d]:
                 last[d] = t
             else:
-                mark, v = (2 if t == last[d] else 1), math.nan
-        out.append(v)
+                mark = 2 if t == last[d] else 1
         marks.append(mark)
-    return out, marks
+    return marks
 
 
 def pin_source(device, readings, sources, pinned):
