@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 from aiops.actions.action import KINDS, Action, Kind
-from aiops.alerts.finding import isoformat
+from aiops.alerts.finding import content_id, isoformat
 from aiops.errors import CheckpointError, SettingsError
 
 SECOND = 1_000_000_000
@@ -162,7 +162,13 @@ class Verdict:
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values for sinks."""
-        return self.action.to_record() | {"verdict": self.decision, "verdict_reason": self.reason}
+        # The same action may be held now and allowed later: both are worth a record.
+        return self.action.to_record() | {
+            "id": content_id("ver", self.action.id, self.decision, self.reason),
+            "action_id": self.action.id,
+            "verdict": self.decision,
+            "verdict_reason": self.reason,
+        }
 
 
 @dataclass(frozen=True)

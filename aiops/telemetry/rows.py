@@ -59,12 +59,26 @@ def read_rows(table: pa.Table, layout: Layout, aside: Aside) -> FrameRows:
     ):
         return FrameRows(device, ts, recv_ts, None)
     keep = np.ones(n, np.bool_)
-    for reason, wrong in _wrong(device, times, ahead):
+    nobody = _nobodys(table, (device.code < 0) & (ts == NO_TIME) & (recv_ts == NO_TIME))
+    for reason, wrong in [("no_device", nobody), *_wrong(device, times, ahead)]:
         row = np.flatnonzero(wrong & keep)
         if len(row):
             aside.add(row, reason, texts(when.take(pa.array(row))))
             keep[row] = False
     return FrameRows(device, ts, recv_ts, None if keep.all() else np.flatnonzero(keep))
+
+
+def _nobodys(table: pa.Table, empty: B1) -> B1:
+    """Return which of the rows [n] without device and time report something all the same.
+
+    A row of nothing but nulls ends a history; a broken client must not be able to.
+    """
+    wrong = np.zeros(len(empty), np.bool_)
+    place = np.flatnonzero(empty)
+    if len(place):
+        rows = table.take(pa.array(place))
+        wrong[place] = [any(v is not None for v in row.values()) for row in rows.to_pylist()]
+    return wrong
 
 
 def _wrong(device: Encoded, times: Times, ahead: B1 | None) -> Iterator[tuple[str, B1]]:

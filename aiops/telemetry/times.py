@@ -116,7 +116,7 @@ _ISO = (
     r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}[T ]"
     r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z?$"
 )
-_TICKS = r"^[0-9]{9,18}$"
+_TICKS = r"^[0-9]{9,19}$"
 """Both: what Arrow reads exactly as `_read_text` does, and much faster."""
 
 
@@ -140,8 +140,12 @@ def _read_iso(array: pa.Array) -> Times | None:
     return read_times(moments)
 
 
-def _read_ticks(array: pa.Array) -> Times:
-    return _guess_integers(array.cast(pa.int64()))
+def _read_ticks(array: pa.Array) -> Times | None:
+    """Read whole numbers; None: one of them has more than 64 bits."""
+    try:
+        return _guess_integers(array.cast(pa.int64()))
+    except pa.ArrowInvalid:
+        return None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
