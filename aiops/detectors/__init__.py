@@ -1,1 +1,14 @@
 """Detectors, one file each. A new one is one file and one line in `DETECTORS`."""
+
+from __future__ import annotations
+
+from aiops.detectors.flash_wear import FlashWear
+from aiops.detectors.reboot_drift import RebootDrift
+from aiops.detectors.silence import Silence
+
+DETECTORS: dict[str, type] = {
+    "flash_wear": FlashWear,
+    "reboot_drift": RebootDrift,
+    "silence": Silence,
+}
+"""Name in settings, rules and findings -> frozen settings, all of which have defaults."""

@@ -178,7 +178,8 @@ def test_a_burst_is_one_episode_and_a_loop_is_not():
     calm = [{"device": 0, "ts": START + k * day, "boot_id": 0.0} for k in range(61)]
     since = calm[-1]["ts"]
     loop = [
-        {"device": 0, "ts": since + k * 600 * SECOND, "boot_id": float(k)} for k in range(1, 6 * 150)
+        {"device": 0, "ts": since + k * 600 * SECOND, "boot_id": float(k)}
+        for k in range(1, 6 * 150)
     ]
     settled = {"device": 0, "ts": since + day, "boot_id": 5.0}
     burst_scores, burst = judge(calm + loop[:5] + [settled], RebootDrift())
@@ -188,6 +189,21 @@ def test_a_burst_is_one_episode_and_a_loop_is_not():
     loop_scores, looping = judge(calm + loop, RebootDrift())
     assert looping.bins[0] == 66
     assert loop_scores.score[-1] > 1.0
+
+
+def test_a_planned_reboot_told_twice_is_still_planned():
+    rows = [
+        {"device": 0, "ts": START, "boot_id": 1.0, "uptime": 1e5, "planned": 0.0},
+        {"device": 0, "ts": START + 600 * SECOND, "boot_id": 2.0, "planned": 1.0},
+        {"device": 0, "ts": START + 601 * SECOND, "uptime": 30.0},
+        {"device": 0, "ts": START + 2 * int(DAY) * SECOND, "boot_id": 2.0},
+    ]
+    _, memory = judge(rows, RebootDrift())
+    assert memory.planned[0] == 1
+    assert memory.bins[0] == 2
+    calm = [{"device": 0, "ts": row["ts"], "boot_id": 2.0} for row in rows]
+    _, undisturbed = judge(calm, RebootDrift())
+    np.testing.assert_array_equal(memory.before, undisturbed.before)
 
 
 def test_time_offline_neither_ages_nor_resets():
