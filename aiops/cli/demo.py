@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from aiops.alerts.finding import isoformat
 from aiops.cli.console import console, count, day, emit_json, minute, progress, short, table
 from aiops.cli.results import Record, Results, per_week
 from aiops.cli.run import ABOUT, rules, write_totals
@@ -81,7 +82,7 @@ def demo(
     if as_json:
         emit_json(results.to_json())
         return
-    _tell_wear(screen, results)
+    _tell_wear(screen, results, simulation)
     _tell_reboots(screen, results)
     _tell_silence(screen, results)
     _tell_heat(screen, results, simulation.inventory().workloads)
@@ -111,25 +112,35 @@ def _say(screen: Console, text: str) -> None:
     screen.print(textwrap.fill(text, min(screen.width, 80)), highlight=False)
 
 
-def _tell_wear(screen: Console, results: Results) -> None:
+def _tell_wear(screen: Console, results: Results, simulation: Simulation) -> None:
     _heading(screen, "1. Flash that wears out")
     fired = [f for f in results.findings if f["rule"] == "flash_wear" and f["status"] == "firing"]
     if not fired:
         screen.print("Nothing will wear out soon.")
         return
-    shown = table("", ("noticed", "device", "p10", "even odds", "p90", "finding"))
+    truth = {
+        (row["device_id"], row["part"]): isoformat(row["wear_out_ts"])
+        for row in simulation.truth.to_pylist()
+        if row["part"]
+    }
+    shown = table("", ("noticed", "device", "from (p10)", "to (p90)", "truth", "finding"))
     for f in fired[:6]:
         date = f["forecast"] or {}
         shown.add_row(
             day(f["ts"]),
             _where(f),
             day(date.get("p10")),
-            Text(day(date.get("p50")), style="bold"),
             day(date.get("p90")),
+            day(truth[f["device_id"], f["part"]]),
             short(f["id"]),
         )
     screen.print(shown)
     _say(screen, fired[0]["sentence"])
+    _say(
+        screen,
+        "Truth is what only the simulator knows. Both began to write much more at some point, "
+        "which forecasts by wear alone follow late.",
+    )
 
 
 def _tell_reboots(screen: Console, results: Results) -> None:
