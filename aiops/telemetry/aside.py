@@ -16,11 +16,11 @@ from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, Encoded
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         # whole rows
-        "no_device": "The row has a device id, but an empty one or of a type that names nothing.",
+        "no_device": "The device id is empty, or missing in a row that has no time either.",
         "no_time": "The row names a device and no time.",
         "bad_time": "The time cannot be read, or lies in the year 2100 or later.",
         "clock_unset": "The time lies before the year 2000: the device's clock was never set.",
-        "ahead_of_clock": "The time lies more than 5 minutes beyond that of the log that took it.",
+        "ahead_of_clock": "The time lies 5 minutes beyond the log's, or a year beyond its end.",
         # single values; their row stays
         "not_a_number": "The value is no number.",
         "not_finite": "The value is infinite.",
