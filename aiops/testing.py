@@ -7,11 +7,14 @@ holds everywhere. A broken law raises `BrokenLaw`, which names it.
 The laws of a detector: *cut* (any cutting of the stream, same bits), *order* (of rows within an
 epoch), *independence* (a device is judged by itself), *checkpoint* (save and load in the middle),
 *replay* (rows seen before change nothing), *nan* (missing gives NaN and touches no memory),
-*growth* (new devices change nobody), *purity* (frames are not written to).
+*growth* (new devices change nobody), *purity* (frames are not written to). Two more want telemetry
+of their own: *silence* (`check_silence`: on a healthy fleet the alarm budget holds) and *voice*
+(`check_voice`: a labelled fault is found in time).
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +30,7 @@ from aiops.fleet import checkpoint
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
 
+MONTH_S = 31_557_600.0 / 12.0
 Table: TypeAlias = pa.Table
 END = {"device_id": None, "ts": None}
 """A row without device and time ends a history."""
@@ -157,6 +161,53 @@ def check_purity(make: Callable[[], Engine], table: Table) -> None:
     _run(make(), [table])
     if not _equal_tables(table, copy):
         raise BrokenLaw("purity: the frame was changed by stepping through it")
+
+
+def check_silence(detector: Detector[Any], table: Table, epoch_s: int = 60) -> None:
+    """On a healthy fleet the detector stays within its alarm budget.
+
+    The alarms of `table` are compared with what a Poisson count of the budgeted mean exceeds once
+    in a thousand fleets, so a detector that keeps its budget is not accused of bad luck.
+    """
+    steps, _ = _run(Engine([AlertRule(detector)], epoch_s=epoch_s), [table])
+    alarms = [f for step in steps for f in step.findings if f.status == "firing"]
+    ts = _times(table)
+    ts = ts[ts < np.iinfo(np.int64).max]
+    devices = len({d for d in table["device_id"].unique().to_pylist() if d is not None})
+    months = devices * float(ts.max() - ts.min()) / 1e9 / MONTH_S
+    budget = getattr(detector, "alarm_budget", 1.0) * months / 1000.0
+    most = next(n for n in range(1_000_000) if _poisson_tail(n, budget) < 1e-3)
+    if len(alarms) > most:
+        raise BrokenLaw(
+            f"silence: {len(alarms)} alarms in {months:.0f} healthy device-months, where the "
+            f"budget allows {budget:.2f} on average; the first: {alarms[0].sentence}"
+        )
+
+
+def check_voice(
+    detector: Detector[Any],
+    table: Table,
+    faults: Sequence[tuple[str, int, int]],
+    epoch_s: int = 60,
+) -> None:
+    """Each fault (device, onset, deadline; ns) gives a finding after its onset, in time."""
+    steps, _ = _run(Engine([AlertRule(detector)], epoch_s=epoch_s), [table])
+    found = [f for step in steps for f in step.findings if f.status == "firing"]
+    for device, onset, deadline in faults:
+        if not any(f.device_id == device and onset <= f.ts <= deadline for f in found):
+            said = [(f.device_id, f.ts) for f in found]
+            raise BrokenLaw(
+                f"voice: no finding of {device} between {onset} and {deadline}; found {said}"
+            )
+
+
+def _poisson_tail(n: int, mean: float) -> float:
+    """Return the probability of more than `n` events."""
+    term = total = math.exp(-mean)
+    for k in range(1, n + 1):
+        term *= mean / k
+        total += term
+    return max(0.0, 1.0 - total)
 
 
 def check_source(make: Callable[[], Any]) -> None:
