@@ -54,6 +54,7 @@ check: $(VENV)/.installed
 ## Each benchmark, in a process of its own, into benchmarks/results/
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/_all.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/_tables.py
 
 ## A new requirements.lock from pyproject.toml; LOCK_FLAGS=--upgrade takes newer versions
 lock:

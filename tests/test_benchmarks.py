@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks._all import last_object, main
+from benchmarks._tables import BLOCK, PAGES, table
 
 
 def test_figures_are_kept_with_machine_and_versions(tmp_path: Path) -> None:
@@ -41,3 +42,9 @@ def test_only_an_object_on_the_last_line_counts() -> None:
     assert last_object('{"a": 1}\n{"b": 2}\n\n') == {"b": 2}
     assert last_object('{"a": 1}\nend\n') is None
     assert last_object("") is None
+
+
+def test_the_tables_say_what_was_measured() -> None:
+    for page in PAGES:
+        for block, name, _ in BLOCK.findall(page.read_text(encoding="utf-8")):
+            assert block + table(name) in page.read_text(encoding="utf-8"), "run `make bench`"

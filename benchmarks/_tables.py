@@ -1,0 +1,71 @@
+"""Make the tables of README and docs from ``results/``; run by `make bench` after measuring.
+
+A table stands between ``<!-- figures: NAME -->`` and ``<!-- end -->``, where NAME is a result.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGES = (HERE.parent / "README.md",)
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = tuple[str, str]
+"""What a figure is, and its name in the result."""
+
+TABLES: dict[str, tuple[Row, ...]] = {
+    "speed": (
+        ("`Engine.step`, 1,000 devices, rows/s", "step_1000_devices_rows_per_s"),
+        ("`Engine.step`, 100,000 devices, rows/s", "step_rows_per_s"),
+        ("`Engine.step`, 1,000,000 devices, rows/s", "step_1000000_devices_rows_per_s"),
+        ("of that, `normalise`, rows/s", "normalise_100000_devices_rows_per_s"),
+        ("of that, `FleetState.admit`, rows/s", "admit_rows_per_s"),
+        ("of that, `flash_wear` kernel, rows/s", "flash_wear_update_rows_per_s"),
+        ("of that, `reboot_drift` kernel, rows/s", "reboot_drift_update_rows_per_s"),
+        ("of that, `silence` kernel, rows/s", "silence_update_rows_per_s"),
+        ("river GaussianScorer, one metric, rows/s", "river_gaussian_rows_per_s"),
+        ("river MinMaxScaler and HalfSpaceTrees, rows/s", "river_hst_rows_per_s"),
+        ("river HalfSpaceTrees alone, rows/s", "river_hst_bare_rows_per_s"),
+        ("`step` over river GaussianScorer", "ratio_river_gaussian"),
+        ("`step` over river scaler and HalfSpaceTrees", "ratio_river_hst"),
+        ("bytes touched by `step`, share of a memory copy's rate", "copy_fraction"),
+        ("state, bytes per device", "state_bytes_per_device"),
+    ),
+}
+
+
+def main() -> int:
+    """Rewrite the tables of all pages."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(BLOCK.sub(lambda m: m[1] + table(m[2]) + m[3], text), encoding="utf-8")
+    return 0
+
+
+def table(name: str) -> str:
+    """Return the table of a result as Markdown, with the machine below it."""
+    result: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text("utf-8"))
+    figures = result["figures"]
+    rows = [f"| {what} | {_number(figures[key])} |" for what, key in TABLES[name] if key in figures]
+    machine, versions = result["machine"], result["versions"]
+    made = (
+        f"By `python {' '.join(result['command'])}` on {machine['cores']} cores of "
+        f"{machine['processor']}, Python {versions['python']}, numba {versions['numba']}, "
+        f"river {versions['river']}."
+    )
+    return "\n".join(["| figure | |", "|---|--:|", *rows, "", made, ""])
+
+
+def _number(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:,.1f} M"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
