@@ -46,9 +46,7 @@ def find(results: Results, id: str) -> tuple[str, Record]:
         (kind, record)
         for kind in KINDS
         for record in getattr(results, kind)
-        if any(
-            record.get(key, "").startswith(id) for key in ("id", "incident_id", "action_id")
-        )
+        if any(record.get(key, "").startswith(id) for key in ("id", "incident_id", "action_id"))
     ]
     named = {record.get("incident_id", record["id"]) for _, record in found}
     if not found:

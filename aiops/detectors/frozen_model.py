@@ -22,7 +22,10 @@ from aiops.telemetry.batch import TelemetryBatch
 class OutlierModel(Protocol):
     """What scikit-learn's outlier detectors have: `IsolationForest`, `LocalOutlierFactor`, ..."""
 
-    def score_samples(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def score_samples(  # scikit-learn names it X
+        self,
+        X: npt.NDArray[np.float64],  # noqa: N803
+    ) -> npt.NDArray[np.float64]:
         """Return [n] how normal each row [n, features] is; lower is more abnormal."""
 
 

@@ -38,7 +38,6 @@ from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
 from aiops.telemetry.normalised import SET_ASIDE
 
-
 FORECASTS = pa.schema(
     [
         *((name, pa.string()) for name in ("detector", "device_id", "part", "medium_id")),
