@@ -89,7 +89,8 @@ class Silence:
     def update(self, memory: RhythmMemory, batch: TelemetryBatch) -> Scores:
         """Learn the rhythm; a row that comes is no sign of silence, so nothing is scored."""
         rhythm_update(batch.rows, memory, self.memory_reports)
-        return no_scores(len(batch))
+        nothing = np.full(len(batch), np.nan)
+        return Scores(nothing, nothing, nothing)
 
     def close(self, memory: RhythmMemory, epoch: Epoch) -> Scores | None:
         """Judge all devices; observed is the silence, expected the typical interval, seconds.

@@ -203,10 +203,10 @@ class Engine:
             sizes = self._site_sizes(epoch)
             incidents = self.grouping.group(findings, self._opened, sizes, epoch.end)
         plan = self._place(epoch, batch)
-        firing = self._firing.values()
-        actions = self.policy.decide(incidents, findings, plan, firing=firing)
         verdicts: Sequence[Verdict] = ()
-        if actions:
+        if incidents or findings or (plan is not None and plan.moves):
+            firing = self._firing.values()
+            actions = self.policy.decide(incidents, findings, plan, firing=firing)
             verdicts = self.guard.admit(actions, self._guarded, epoch.end, self._population(epoch))
         self._stay(plan, verdicts)
         return Step(

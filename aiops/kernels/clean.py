@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8
+from aiops.kernels.rows import F8, I8
 
 
 @kernel
@@ -41,3 +41,19 @@ def clean(
             if not np.isnan(x):
                 refused += 1
     return kept, refused
+
+
+@kernel
+def count_odd(ts: I8, recv_ts: I8, earliest: int, latest: int, ahead_ns: int) -> int:
+    """Return how many rows [n] have a time that wants a second look.
+
+    Their time is missing, before `earliest` or not before `latest`, or lies more than `ahead_ns`
+    beyond that of the log (`recv_ts` [n], or [0] where the log stamps nothing).
+    """
+    odd = 0
+    stamped = recv_ts.shape[0] > 0
+    for i in range(ts.shape[0]):
+        t = ts[i]
+        if t < earliest or t >= latest or (stamped and t > recv_ts[i] + ahead_ns):
+            odd += 1
+    return odd

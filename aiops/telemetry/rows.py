@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from aiops.kernels.clean import count_odd
 from aiops.kernels.rows import B1, I4, I8
 from aiops.telemetry.aside import Aside
 from aiops.telemetry.columns import column_of, read_names, texts
@@ -46,18 +47,14 @@ def read_rows(table: pa.Table, layout: Layout, aside: Aside) -> FrameRows:
     when = column_of(table, layout.time)
     times = read_times(when)
     ts, n = times.ns, table.num_rows
-    recv_ts, ahead = np.full(n, NO_TIME), None
+    recv_ts = np.full(n, NO_TIME)
+    stamps = np.zeros(0, np.int64)
     if layout.recv_time is not None:
-        recv_ts = _receive_times(column_of(table, layout.recv_time), aside)
-        ahead = (recv_ts != NO_TIME) & (ts > recv_ts + AHEAD_NS)
-    if n == 0 or (
-        times.bad is None
-        and ts.min() >= YEAR_2000
-        and ts.max() < YEAR_2100
-        and (ahead is None or not ahead.any())
-        and "" not in device.value
-    ):
+        recv_ts = stamps = _receive_times(column_of(table, layout.recv_time), aside)
+    odd = count_odd(_view(ts), _view(stamps), YEAR_2000, YEAR_2100, AHEAD_NS)
+    if times.bad is None and not odd and "" not in device.value:
         return FrameRows(device, ts, recv_ts, None)
+    ahead = (recv_ts != NO_TIME) & (ts > recv_ts + AHEAD_NS)
     keep = np.ones(n, np.bool_)
     nobody = _nobodys(table, (device.code < 0) & (ts == NO_TIME) & (recv_ts == NO_TIME))
     for reason, wrong in [("no_device", nobody), *_wrong(device, times, ahead)]:
@@ -80,7 +77,7 @@ def _nobodys(table: pa.Table, empty: B1) -> B1:
     return wrong
 
 
-def _wrong(device: Encoded, times: Times, ahead: B1 | None) -> Iterator[tuple[str, B1]]:
+def _wrong(device: Encoded, times: Times, ahead: B1) -> Iterator[tuple[str, B1]]:
     """Yield each reason to set rows [n] aside, and the rows it hits."""
     ts, bad = times
     given = ts != NO_TIME
@@ -91,20 +88,29 @@ def _wrong(device: Encoded, times: Times, ahead: B1 | None) -> Iterator[tuple[st
     yield "bad_time", ts >= YEAR_2100
     yield "no_time", ~given & (device.code >= 0)
     yield "clock_unset", given & (ts < YEAR_2000)
-    if ahead is not None:
-        yield "ahead_of_clock", given & ahead
+    yield "ahead_of_clock", given & ahead
 
 
 def _receive_times(column: pa.Array, aside: Aside) -> I8:
     recv_ts, bad = read_times(column)
+    none = _view(np.zeros(0, np.int64))
+    if bad is None and not count_odd(_view(recv_ts), none, YEAR_2000, YEAR_2100, 0):
+        return recv_ts
     wrong = (recv_ts != NO_TIME) & ((recv_ts < YEAR_2000) | (recv_ts >= YEAR_2100))
     if bad is not None:
         wrong |= bad
-    if wrong.any():
-        row = np.flatnonzero(wrong)
+    row = np.flatnonzero(wrong)
+    if len(row):
         aside.add(row, "bad_time", texts(column.take(pa.array(row))), "recv_ts")
         recv_ts = np.where(wrong, NO_TIME, recv_ts)
     return recv_ts
+
+
+def _view(times: I8) -> I8:
+    """Return a view as Arrow's own arrays are, so that kernels are compiled for one kind only."""
+    view = times.view()
+    view.setflags(write=False)
+    return view
 
 
 class RowNames:

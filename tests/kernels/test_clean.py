@@ -4,11 +4,13 @@ import math
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.kernels.clean import clean
+from aiops.kernels.clean import clean, count_odd
 from tests.oracles.clean import clean as oracle
+from tests.oracles.clean import count_odd as count_odd_oracle
 
 FINITE = sys.float_info.max
 
@@ -53,3 +55,16 @@ def test_what_is_not_finite_is_refused_and_what_is_missing_is_not() -> None:
     )
     assert all(math.isnan(v) for v in value)
     assert (kept, refused) == (0, 3)
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_odd_times_are_counted(seed: int, stamped: bool) -> None:
+    rng = np.random.default_rng(seed)
+    ts, stamps = rng.integers(0, 100, 200), rng.integers(0, 100, 200)
+    for array in (ts, stamps):
+        array.setflags(write=False)
+    given = stamps if stamped else stamps[:0]
+    rows = list(zip(ts.tolist(), stamps.tolist(), strict=True))
+    odd = count_odd(ts, given, 10, 90, 20)
+    assert odd == count_odd_oracle(rows, stamped, 10, 90, 20) > 0

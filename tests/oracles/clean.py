@@ -22,3 +22,12 @@ def clean(
             values.append(math.nan)
             refused += 1
     return values, sum(not math.isnan(value) for value in values), refused
+
+
+def count_odd(
+    rows: list[tuple[int, int]], stamped: bool, earliest: int, latest: int, ahead: int
+) -> int:
+    """Return how many rows (time, stamp) are out of range or too far beyond their stamp."""
+    return sum(
+        not earliest <= ts < latest or (stamped and ts > stamp + ahead) for ts, stamp in rows
+    )
