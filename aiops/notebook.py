@@ -88,7 +88,8 @@ def replay(
     table = read_frame(frame)
     names = Layout.guess(table.schema, **engine.layout)
     table = table.sort_by([(names.time, "ascending")])
-    end = pa.Table.from_pylist([dict.fromkeys(table.column_names)], schema=table.schema)
+    nothing = [pa.nulls(1, kind) for kind in table.schema.types]
+    end = pa.table(nothing, schema=table.schema)  # a row of nulls ends a history
     return engine.step(pa.concat_tables([table, end]))
 
 

@@ -37,7 +37,7 @@ def save_model(directory: Path, detector: FrozenModel, about: dict[str, str]) ->
     (directory / "card.toml").write_text("".join(lines), encoding="utf-8")
 
 
-def load_model(directory: Path) -> FrozenModel:
+def load_model(directory: Path | str) -> FrozenModel:
     """Read the detector that `save_model` wrote.
 
     Raises
@@ -46,6 +46,7 @@ def load_model(directory: Path) -> FrozenModel:
         There is no model, it is not the one its card describes, or it holds a type that is not
         trusted.
     """
+    directory = Path(directory)
     path, card_path = directory / "model.skops", directory / "card.toml"
     for wanted in (card_path, path):
         if not wanted.is_file():

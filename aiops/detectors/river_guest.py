@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class RiverGuest:
     """The model's own score that is on the alert line."""
     name: str = "river_guest"
     version: int = 1
+    is_guest: ClassVar[bool] = True
+    """Its memory cannot be saved: the law of the checkpoint does not apply."""
 
     def __post_init__(self) -> None:
         supervised = isinstance(self.make(), SupervisedAnomalyDetector)

@@ -285,6 +285,12 @@ class FleetState:
         filed = {}
         for name, (version, digest, memory) in self._memory.items():
             filed[name] = {"version": version, "settings": digest}
+            if any(array.dtype == object for array in memory):
+                raise CheckpointError(
+                    f"{name} keeps Python objects, which a checkpoint cannot hold: it has no "
+                    f"pickle. Guests are for notebooks and benchmarks; run them without state, or "
+                    f"train a model in batch and freeze it"
+                )
             for label, array in zip(memory._fields, memory, strict=True):  # type: ignore[attr-defined]
                 arrays[f"memory/{name}/{label}"] = array[:size]
         buffered = []
