@@ -9,6 +9,7 @@ from aiops.connectors.files import FilesSource
 from aiops.connectors.jsonl import JsonlSink
 from aiops.connectors.memory import MemorySink, MemorySource
 from aiops.connectors.ndjson import NdjsonSource
+from aiops.connectors.smartctl import SmartctlSource
 from aiops.connectors.warehouse import WarehouseSink
 from aiops.engine.ports import Sink, Source
 
@@ -17,6 +18,7 @@ SOURCES: Mapping[str, Callable[..., Source]] = {
     "files": FilesSource,
     "memory": MemorySource,
     "ndjson": NdjsonSource,
+    "smartctl": SmartctlSource,
 }
 
 SINKS: Mapping[str, Callable[..., Sink]] = {

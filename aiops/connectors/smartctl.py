@@ -8,7 +8,7 @@ some dialect knows become columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from aiops.engine.ports import Position
 from aiops.errors import FileError
 from aiops.telemetry.aside import REASONS
 from aiops.telemetry.dialects import LABELS, named, part_name
@@ -26,6 +28,9 @@ from aiops.telemetry.vocabulary import VOCABULARY
 
 SPINNING = frozenset({"Spin_Up_Time", "Seek_Error_Rate", "Head_Flying_Hours"})
 """Attributes that only a disk with moving parts has."""
+
+NO_SERIAL = frozenset({"redacted", "unknown", "none", "n/a", "yes", "0123456789"})
+"""What stands for a serial number that nobody shall know: no identity, or all would be one."""
 
 VITAL = frozenset(
     {
@@ -73,6 +78,40 @@ def read(paths: Iterable[Path]) -> pa.Table:
         A file cannot be opened, or holds no JSON object.
     """
     return _table([(path.stem, _parse(path)) for path in paths])
+
+
+class SmartctlSource:
+    """Reports as telemetry, in the order of their own times; a report without a time comes last.
+
+    Parameters
+    ----------
+    files
+        Reports, each one JSON document.
+
+    Raises
+    ------
+    FileError
+        A file cannot be opened, or holds no JSON object.
+    """
+
+    def __init__(self, files: str | Path | Sequence[str | Path]) -> None:
+        given = [files] if isinstance(files, str | Path) else files
+        self.files = [Path(file) for file in given]
+
+    def frames(self, after: Position | None) -> Iterator[tuple[pa.Table, Position]]:
+        """Yield all reports with ``{after_ts}``, the latest time among them, and then the end."""
+        last = (after or {}).get("after_ts", -1)
+        table = read(self.files).sort_by([("ts", "ascending")])
+        if after is not None:
+            table = table.filter(pc.greater(table["ts"], last))
+        if len(table):
+            reached = pc.max(table["ts"]).as_py()
+            last = last if reached is None else reached
+            yield table, {"after_ts": last}
+        elif after is not None and after.get("end"):
+            return
+        nothing = [pa.nulls(1, kind) for kind in table.schema.types]
+        yield pa.table(nothing, schema=table.schema), {"after_ts": last, "end": True}
 
 
 def report(paths: Iterable[Path]) -> tuple[DriveReport, ...]:
@@ -161,7 +200,7 @@ def _table(reports: list[tuple[str, dict[str, Any]]]) -> pa.Table:
             if named(name).aliases or name in LABELS:
                 column = columns.setdefault(name, [None] * len(reports))
                 column[i] = value
-    serials = [_text(document, "serial_number") for _, document in reports]
+    serials = [_serial(document) for _, document in reports]
     times = [_dig(document, "local_time", "time_t") for _, document in reports]
     identity = {
         "device_id": pa.array([s or r[0] for s, r in zip(serials, reports, strict=True)]),
@@ -178,6 +217,12 @@ def _column(values: list[Any]) -> pa.Array:
     if all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values):
         return pa.array([None if v is None else float(v) for v in values], pa.float64())
     return pa.array([v if v is None or isinstance(v, str) else repr(v) for v in values])
+
+
+def _serial(document: dict[str, Any]) -> str:
+    """Return the serial number, or "" for what somebody put in its place."""
+    serial = _text(document, "serial_number")
+    return "" if serial.casefold() in NO_SERIAL or len(set(serial)) == 1 else serial
 
 
 def _model(document: dict[str, Any]) -> str:

@@ -35,7 +35,10 @@ def test_every_history_ends_as_the_front_door_knows_it(tmp_path: Path) -> None:
         "files": tmp_path / "t.ndjson",
         "memory": [rows],
         "ndjson": tmp_path / "t.ndjson",
+        "smartctl": tmp_path / "a.json",
     }
+    report = {"temperature": {"current": 40}, "local_time": {"time_t": 1_700_000_000}}
+    (tmp_path / "a.json").write_text(json.dumps(report))
     for name in given.keys() | SOURCES.keys():
         (row, _), (end, _) = SOURCES[name](given[name]).frames(None)
         said = normalise(row, Layout.guess(row.schema))

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from aiops.connectors.smartctl import DriveReport, read, report
+from aiops.connectors.smartctl import DriveReport, SmartctlSource, read, report
 from aiops.errors import FileError
 from aiops.telemetry.normalise import normalise
+from aiops.testing import check_source
 from tests.telemetry.frames import rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,3 +189,26 @@ def test_a_real_report(row: dict[str, str], real: dict[str, DriveReport]) -> Non
     assert one.rotational == truth[row["rotational"]]
     assert one.readable == truth[row["readable"]]
     assert one.readable or one.why
+
+
+def test_reports_are_a_source_in_the_order_of_their_times(tmp_path):
+    files = []
+    for name, day, serial in (
+        ("b", 2, "S1"),
+        ("a", 1, "S1"),
+        ("c", 3, "REDACTED"),
+        ("d", 3, "XXX"),
+    ):
+        document = {
+            "device": {"name": "/dev/nvme0"},
+            "serial_number": serial,
+            "local_time": {"time_t": 1_700_000_000 + 86_400 * day},
+            "nvme_smart_health_information_log": {"percentage_used": 10 + day},
+        }
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(document))
+    check_source(lambda: SmartctlSource(files))
+    (reports, _), (end, _) = SmartctlSource(files).frames(None)
+    # A serial number that is none must not make one drive of many.
+    assert reports["device_id"].to_pylist() == ["S1", "S1", "c", "d"]
+    assert len(end) == 1
