@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,15 @@ from aiops.detectors import DETECTORS
 from aiops.detectors.protocol import Detector
 from aiops.engine.engine import Engine, Step
 from aiops.errors import SettingsError
+from aiops.kernels.rows import I8
+from aiops.telemetry.columns import column_of
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
+from aiops.telemetry.times import YEAR_2000, YEAR_2100, read_times
 from aiops.telemetry.vocabulary import closest
+
+Named: TypeAlias = Detector[Any] | str
+"""A detector, or its name in `DETECTORS`."""
 
 SCORES = pa.schema(
     [
@@ -34,48 +40,53 @@ SCORES = pa.schema(
 
 def detect(
     frame: Any,
-    detectors: Iterable[Detector[Any] | str] | None = None,
+    detectors: Iterable[Named] | Named | None = None,
     *,
     layout: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """Score a history and return a table of `SCORES`, ordered by detector, device and time.
 
+    A score is in multiples of the alert line; NaN: no opinion. What a detector says only when an
+    epoch closes, as of silence, belongs to no row: see the findings of `replay`.
+
     Parameters
     ----------
     frame
-        Pandas, polars, Arrow, a DuckDB relation: anything with ``__arrow_c_stream__``.
+        Pandas, polars, Arrow, a DuckDB relation: anything with ``__arrow_c_stream__``. Its rows
+        may stand in any order: they are taken as a log took them, by receive time if they tell it.
     detectors
-        Detectors or names in `DETECTORS`; all of them by default.
+        Detectors or names in `DETECTORS`, or a single one; all of them by default.
     layout
         Column names that cannot be guessed, e.g. ``{"device": "serial", "time": "at"}``.
 
     Raises
     ------
     FrameError
-        No device or time column can be found.
+        It is no frame, or no device or time column can be found.
     SettingsError
-        A detector's name is in no registry.
+        A detector's name is in no registry, or what was given is no detector.
     """
-    step = replay(frame, detectors, layout=layout)
-    tables = []
-    for scored in step.scored:
-        names = np.array(scored.identities, dtype=object).reshape(-1, 3)[scored.batch.device]
-        columns = [
-            pa.array([scored.detector] * len(scored.batch), pa.string()),
-            *(pa.array(names[:, k], pa.string()) for k in range(3)),
-            pa.array(scored.batch.ts, pa.timestamp("ns", tz="UTC")),
-            *(pa.array(column) for column in scored.scores),
-        ]
-        tables.append(pa.table(columns, schema=SCORES))
-    if not tables:
+    scored = replay(frame, detectors, layout=layout).scored
+    if not scored:
         return SCORES.empty_table()
+    # Identities are only ever added to: the last know all.
+    identities = np.array(scored[-1].identities, dtype=object).reshape(-1, 3)
+    names = identities[np.concatenate([one.batch.device for one in scored])]
+    detector = np.repeat([one.detector for one in scored], [len(one.batch) for one in scored])
+    ts = np.concatenate([one.batch.ts for one in scored])
+    columns = [
+        pa.array(detector, pa.string()),
+        *(pa.array(names[:, k], pa.string()) for k in range(3)),
+        pa.array(ts, SCORES.field("ts").type),
+        *(pa.array(np.concatenate([one.scores[k] for one in scored])) for k in range(3)),
+    ]
     keys = [(name, "ascending") for name in ("detector", "device_id", "part", "medium_id", "ts")]
-    return pa.concat_tables(tables).sort_by(keys)
+    return pa.table(columns, schema=SCORES).sort_by(keys)
 
 
 def replay(
     frame: Any,
-    detectors: Iterable[Detector[Any] | str] | None = None,
+    detectors: Iterable[Named] | Named | None = None,
     *,
     layout: Mapping[str, str] | None = None,
 ) -> Step:
@@ -83,23 +94,47 @@ def replay(
 
     Arguments and errors are those of `detect`.
     """
-    chosen = [_detector(one) for one in (DETECTORS if detectors is None else detectors)]
-    engine = Engine([AlertRule(one) for one in chosen], layout=layout)
+    engine = Engine([AlertRule(one) for one in _chosen(detectors)], layout=layout)
     table = read_frame(frame)
-    names = Layout.guess(table.schema, **engine.layout)
-    table = table.sort_by([(names.time, "ascending")])
-    nothing = [pa.nulls(1, kind) for kind in table.schema.types]
-    end = pa.table(nothing, schema=table.schema)  # a row of nulls ends a history
+    table = table.take(pa.array(_log_order(table, Layout.guess(table.schema, **engine.layout))))
+    end = pa.table([pa.nulls(1, kind) for kind in table.schema.types], schema=table.schema)
     return engine.step(pa.concat_tables([table, end]))
 
 
-def _detector(one: Detector[Any] | str) -> Detector[Any]:
+def _log_order(table: pa.Table, layout: Layout) -> I8:
+    """Return the order [n] in which a log took the rows; those without a time that can be, last.
+
+    By receive time where a row has one, so that what came late comes late again; else by its own.
+    """
+    at = np.full(len(table), YEAR_2100)
+    for column in (layout.time, layout.recv_time):
+        if column is not None:
+            told = read_times(column_of(table, column)).ns
+            at = np.where((told >= YEAR_2000) & (told < YEAR_2100), told, at)
+    return np.argsort(at, kind="stable")
+
+
+def _chosen(detectors: Iterable[Named] | Named | None) -> list[Detector[Any]]:
+    if detectors is None:
+        detectors = DETECTORS
+    if isinstance(detectors, str) or not isinstance(detectors, Iterable):
+        detectors = [detectors]
+    return [_detector(one) for one in detectors]
+
+
+def _detector(one: Named) -> Detector[Any]:
     if not isinstance(one, str):
+        if isinstance(one, type) or not isinstance(one, Detector):
+            made = f"; write {one.__name__}()" if isinstance(one, type) else ""
+            raise SettingsError(
+                f"a detector, or its name, was expected; {one!r} came{made}. There are "
+                f"{', '.join(sorted(DETECTORS))}"
+            )
         return one
     if one not in DETECTORS:
         raise SettingsError(
             f"no detector is called {one!r}{closest(one, DETECTORS)}; there are "
             f"{', '.join(sorted(DETECTORS))}"
         )
-    made: Detector[Any] = DETECTORS[one]()
-    return made
+    made_by_name: Detector[Any] = DETECTORS[one]()
+    return made_by_name

@@ -19,6 +19,10 @@ def cells(path: Path) -> list[str]:
     return ["".join(c["source"]) for c in document["cells"] if c["cell_type"] == "code"]
 
 
+def test_there_is_a_notebook():
+    assert "first_look" in {path.stem for path in NOTEBOOKS}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)

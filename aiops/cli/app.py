@@ -1,33 +1,52 @@
-"""The commands, each in a file of its own."""
+"""The commands, each in a file of its own that is imported when it is asked for."""
 
 from __future__ import annotations
 
-from importlib import metadata
-from typing import Annotated
+from importlib import import_module, metadata
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from aiops.cli import demo, explain, run, scan, simulate
-
+COMMANDS = {
+    "demo": "See it at work, on a simulated fleet.",
+    "run": "Say what wears out, what drifts and what to do about it.",
+    "scan": "Say what is in files, and how they are read.",
+    "explain": "Say why: of a finding, an incident, an action or a plan.",
+    "simulate": "Write a fleet whose truth is known.",
+}
+"""Command -> what it is for; its function has its name, in a module of that name."""
 EPILOG = (
-    "Exit codes: 0 done, 1 an error, 2 wrong usage or settings, "
-    "3 findings (only with --fail-on-finding), 130 interrupted."
+    "Exit codes: 0 done, 1 an error, 2 wrong usage or settings, 3 findings (only with "
+    "--fail-on-finding), 130 stopped by Ctrl-C, 143 stopped by SIGTERM."
 )
+# Plain help is folded to the width of the terminal, and its columns are narrow.
+STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-app = typer.Typer(
-    name="aiops",
-    help="Turn a fleet's telemetry into a small number of justified, safe actions.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-    rich_markup_mode="rich",
-)
-app.command("demo", epilog=EPILOG)(demo.demo)
-app.command("run", epilog=EPILOG)(run.run)
-app.command("scan", epilog=EPILOG)(scan.scan)
-app.command("explain", epilog=EPILOG)(explain.explain)
-app.command("simulate", epilog=EPILOG)(simulate.simulate)
+
+class Commands(TyperGroup):
+    """Imports a command when it is asked for: help does not wait for compiled kernels."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name) for name in COMMANDS}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command called so, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        function = getattr(import_module(f"aiops.cli.{cmd_name}"), cmd_name)
+        alone = typer.Typer(add_completion=False, **STYLE)
+        alone.command(cmd_name, epilog=EPILOG)(function)
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write what each command is for."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(name="aiops", cls=Commands, epilog=EPILOG, no_args_is_help=True, **STYLE)
 
 
 def _version(wanted: bool) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -27,11 +27,20 @@ SEVERITY_STYLE = {
     "low": "cyan",
     "info": "dim",
 }
+WIDTH = 80
+"""Prose is not wider, however wide the terminal."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on standard output or error; honours ``NO_COLOR`` and pipes."""
-    return Console(stderr=stderr, soft_wrap=False, highlight=False)
+    """Return a console on standard output or error.
+
+    With ``NO_COLOR`` or in a pipe it writes no escape sequence at all. Lines in a pipe are not
+    broken on standard error: logs are searched.
+    """
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    made = Console(stderr=stderr, highlight=False, emoji=False, color_system=colours)
+    made.soft_wrap = stderr and not made.is_terminal
+    return made
 
 
 def emit_json(value: Any) -> None:
@@ -46,21 +55,36 @@ def progress(*, quiet: bool) -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         console=out,
         transient=True,
-        disable=quiet or not out.is_terminal,
+        # It lives on escape sequences.
+        disable=quiet or not out.is_terminal or out.color_system is None,
     )
+
+
+class Rows(Table):
+    """A table whose strings are shown as they are, wherever they came from."""
+
+    def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
+        """Add a row; only `Text` has a style."""
+        super().add_row(*(plain(c) if isinstance(c, str) else c for c in cells), **how)
 
 
 def table(
     title: str, columns: Sequence[str], right: Iterable[str] = (), wrap: Iterable[str] = ()
-) -> Table:
-    """Return an empty table; columns named in `right` hold numbers, in `wrap` prose."""
-    made = Table(
-        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+) -> Rows:
+    """Return an empty table.
+
+    Columns named in `right` hold numbers, those in `wrap` prose or names of any length: these
+    are folded where the terminal is narrow, and all others keep their width.
+    """
+    made = Rows(
+        title=Text(title, style="bold", no_wrap=True, overflow="ignore") if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     numbers, prose = set(right), set(wrap)
     for name in columns:
@@ -68,10 +92,39 @@ def table(
             name,
             justify="right" if name in numbers else "left",
             no_wrap=name not in prose,
-            overflow="fold" if name in prose else "ellipsis",
+            overflow="fold",
             header_style="dim",
         )
     return made
+
+
+def show_table(screen: Console, shown: Table, n: int = 0) -> None:
+    """Print a table unless it is empty; say so if there are `n` rows and it has fewer."""
+    if shown.row_count:
+        screen.print()
+        screen.print(shown)
+    if n > shown.row_count > 0:
+        screen.print(f"[dim]... and {n - shown.row_count:,} more: --top {n}[/]")
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text that devices or files sent: no markup, and nothing that controls a terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), style)
+
+
+def say(screen: Console, text: str, indent: str = "") -> None:
+    """Print prose that devices or files may have had a part in."""
+    width = min(screen.width, WIDTH)
+    filled = textwrap.TextWrapper(
+        width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    for line in filled.wrap(text):
+        screen.print(plain(line))
+
+
+def command(screen: Console, text: str, lead: str = "") -> None:
+    """Print a command to copy, behind what leads to it: it is not broken into lines."""
+    screen.print(Text.assemble(lead, plain(text, "bold")), soft_wrap=True)
 
 
 def short(id: str) -> Text:
@@ -87,14 +140,6 @@ def day(moment: str | None) -> str:
 def minute(moment: str | None) -> str:
     """Return date and minute of an RFC 3339 moment."""
     return moment[:16].replace("T", " ") if moment else "-"
-
-
-def days_until(moment: str | None, now: str) -> float | None:
-    """Return days from `now` to `moment`, both RFC 3339."""
-    if moment is None:
-        return None
-    span = datetime.fromisoformat(moment) - datetime.fromisoformat(now)
-    return span.total_seconds() / 86_400
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +14,20 @@ from rich.console import Console
 from rich.text import Text
 
 from aiops.alerts.finding import isoformat
-from aiops.cli.console import console, count, day, emit_json, minute, progress, short, table
-from aiops.cli.results import Record, Results, per_week
-from aiops.cli.run import ABOUT, rules, write_totals
+from aiops.cli.console import (
+    command,
+    console,
+    count,
+    day,
+    emit_json,
+    minute,
+    progress,
+    say,
+    short,
+    table,
+)
+from aiops.cli.results import Record, Results, per_week, read_json, where
+from aiops.cli.run import ABOUT, Span, claim, rules, write_totals
 from aiops.connectors.jsonl import JsonlSink
 from aiops.connectors.simulator import SCENARIOS, Simulation
 from aiops.engine.engine import Engine, Step
@@ -30,15 +40,20 @@ EPOCH_S = 3600
 """Devices of the demo report hourly."""
 DWELL_S = 24 * EPOCH_S
 """A workload stays at least so long where it was put."""
-HEAT = "temperature"
+HEAT = ("temperature", "°C")
 """What the reason of a move says when it was for heat."""
+DAY_NS = 86_400_000_000_000
 ALARM_BUDGET = 10.0
 """False alarms per 1,000 device-months: about three in the demo's half year of 48 devices."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("aiops-demo"),
-    seed: Annotated[int | None, typer.Option(help="Another seed, another fleet.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory for the results.", metavar="DIR")] = Path(
+        "aiops-demo"
+    ),
+    seed: Annotated[
+        int | None, typer.Option(help="Another seed, another fleet.", min=0, metavar="N")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Show what the engine does, on a simulated fleet of gateways over half a year.
@@ -50,7 +65,7 @@ def demo(
     """
     scenario = SCENARIOS["demo"] if seed is None else replace(SCENARIOS["demo"], seed=seed)
     simulation = Simulation(scenario)
-    _prepare(out)
+    _prepare(out, scenario.seed)
     screen = console()
     if not as_json:
         screen.print(
@@ -65,19 +80,17 @@ def demo(
         epoch_s=EPOCH_S,
         lateness_s=2 * EPOCH_S,
     )
-    span: list[int] = []
     with progress(quiet=as_json) as bar:
-        task = bar.add_task("half a year", total=scenario.days, note="days")
+        task = bar.add_task("half a year", total=scenario.days, note="")
 
         def watch(rows: int, step: Step) -> bool:
-            span.extend(t for e in step.epochs for t in (e.start, e.end))
-            span[:] = [min(span), max(span)] if span else []
-            if span:
-                bar.update(task, completed=(span[1] - scenario.start_ns) // 86_400_000_000_000)
+            for epoch in step.epochs[-1:]:
+                past = (epoch.end - scenario.start_ns) // DAY_NS
+                bar.update(task, completed=past, note=f"day {past} of {scenario.days}")
             return True
 
-        run_engine(engine, simulation, [JsonlSink(out)], watch=watch)
-    write_totals(engine, out, span)
+        run_engine(engine, simulation, [JsonlSink(out), Span(out)], watch=watch)
+    write_totals(engine, out)
     results = Results.load(out)
     if as_json:
         emit_json(results.to_json())
@@ -88,28 +101,21 @@ def demo(
     _tell_heat(screen, results, simulation.inventory().workloads)
     _tell_actions(screen, results)
     screen.print()
-    screen.print(f"Why?   [bold]aiops explain ID --out {out}[/]   (any id above)")
-    screen.print("Yours? [bold]aiops scan FILE...[/] and [bold]aiops run FILE...[/]")
+    command(screen, f"aiops explain ID --out {out}", "Why?   ")
+    command(screen, "aiops scan FILE...", "Yours? ")
+    command(screen, "aiops run FILE...", "       ")
 
 
-def _prepare(out: Path) -> None:
-    """Make `out` an empty directory; only an earlier demo is removed."""
-    if out.exists() and any(out.iterdir()):
-        about = out / ABOUT
-        if not about.exists() or "demo" not in about.read_text(encoding="utf-8"):
-            raise FileError(f"{out} holds something other than an earlier demo; name another --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ABOUT).write_text('{"sources": ["demo"]}\n', encoding="utf-8")
+def _prepare(out: Path, seed: int) -> None:
+    """Make `out` the directory of a demo; only an earlier demo is forgotten."""
+    if (out / ABOUT).exists() and "demo" not in read_json(out / ABOUT):
+        raise FileError(f"{out} holds something other than an earlier demo; name another --out")
+    claim(out, {"demo": seed}, fresh=True)
 
 
 def _heading(screen: Console, text: str) -> None:
     screen.print()
     screen.print(Text(text, style="bold"))
-
-
-def _say(screen: Console, text: str) -> None:
-    screen.print(textwrap.fill(text, min(screen.width, 80)), highlight=False)
 
 
 def _tell_wear(screen: Console, results: Results, simulation: Simulation) -> None:
@@ -118,28 +124,27 @@ def _tell_wear(screen: Console, results: Results, simulation: Simulation) -> Non
     if not fired:
         screen.print("Nothing will wear out soon.")
         return
-    truth = {
-        (row["device_id"], row["part"]): isoformat(row["wear_out_ts"])
-        for row in simulation.truth.to_pylist()
-        if row["part"]
-    }
+    truth = simulation.truth.to_pylist()
+    worn = {(row["device_id"], row["part"]): row["wear_out_ts"] for row in truth if row["part"]}
     shown = table("", ("noticed", "device", "from (p10)", "to (p90)", "truth", "finding"))
     for f in fired[:6]:
         date = f["forecast"] or {}
         shown.add_row(
             day(f["ts"]),
-            _where(f),
+            where(f),
             day(date.get("p10")),
             day(date.get("p90")),
-            day(truth[f["device_id"], f["part"]]),
+            day(isoformat(worn[f["device_id"], f["part"]])),
             short(f["id"]),
         )
     screen.print(shown)
-    _say(screen, fired[0]["sentence"])
-    _say(
+    say(screen, fired[0]["sentence"])
+    changed = {row["device_id"] for row in truth if row["fault"] in ("wear", "writes")}
+    n = sum(f["device_id"] in changed for f in fired)
+    say(
         screen,
-        "Truth is what only the simulator knows. Both began to write much more at some point, "
-        "which forecasts by wear alone follow late.",
+        f"Truth is what only the simulator knows. {n} of {count(len(fired), 'medium', 'media')} "
+        "began to write much more at some point: a forecast that goes by wear alone follows late.",
     )
 
 
@@ -153,18 +158,17 @@ def _tell_reboots(screen: Console, results: Results) -> None:
     for f in fired[:6]:
         shown.add_row(
             day(f["ts"]),
-            _where(f),
+            where(f),
             f["cohort"],
             per_week(f["expected"]),
             per_week(f["observed"]),
             short(f["id"]),
         )
     screen.print(shown)
-    cohorts = Counter(f["cohort"] for f in fired)
-    cohort, n = cohorts.most_common(1)[0]
-    _say(
-        screen, f"{n} of {len(fired)} run {cohort}: a firmware to look at, not {n} broken devices."
-    )
+    cohort, n = Counter(f["cohort"] for f in fired).most_common(1)[0]
+    if n > 1:
+        said = f"{n} of {len(fired)} run {cohort}: a firmware to look at, not {n} broken devices."
+        say(screen, said)
 
 
 def _tell_silence(screen: Console, results: Results) -> None:
@@ -173,9 +177,9 @@ def _tell_silence(screen: Console, results: Results) -> None:
     storms = [i for i in quiet if "@site:" in i["key"] and i["status"] == "firing"]
     if storms:
         largest = max(storms, key=lambda i: len(i["devices"]))
-        _say(screen, f"{minute(largest['opened_ts'])}  {largest['title']}: one incident.")
+        say(screen, f"{minute(largest['opened_ts'])}  {largest['title']}: one incident.")
     for f in results.firing("silence")[:4]:
-        _say(screen, f"{minute(f['ts'])}  {_where(f)}: {f['sentence']}")
+        say(screen, f"{minute(f['ts'])}  {where(f)}: {f['sentence']}")
     if not quiet:
         screen.print("None.")
 
@@ -183,8 +187,8 @@ def _tell_silence(screen: Console, results: Results) -> None:
 def _tell_heat(screen: Console, results: Results, workloads: Sequence[Workload]) -> None:
     _heading(screen, "4. A heat wave moves workloads away, and lets them return")
     moves = [(p["ts"], move) for p in results.plans for move in p["moves"]]
-    fled = {(move["workload"], move["source"]): ts for ts, move in moves if HEAT in move["reason"]}
-    site = Counter(move["site"] for _, move in moves if HEAT in move["reason"]).most_common(1)
+    fled = {(move["workload"], move["source"]): ts for ts, move in moves if _is_heat(move)}
+    site = Counter(move["site"] for _, move in moves if _is_heat(move)).most_common(1)
     if not site:
         screen.print("Nothing had to move.")
         return
@@ -194,22 +198,29 @@ def _tell_heat(screen: Console, results: Results, workloads: Sequence[Workload])
         (ts, move) for ts, move in moves if move["site"] == site[0][0] and move["workload"] in names
     ]
     shown = table("", ("when", "workload", "from", "to", "why"))
-    for ts, move in hot[:10]:
+    for i, (ts, move) in enumerate(hot):
+        if i == 6 and len(hot) > 11:
+            shown.add_row("...", f"{len(hot) - 10} more moves")
+        if 6 <= i < len(hot) - 4 and len(hot) > 11:
+            continue
+        is_back = move["target"] == home[move["workload"]]
         shown.add_row(
             minute(ts),
             move["workload"],
             move["source"] or "nowhere",
             move["target"] or "nowhere",
-            "home again" if move["target"] == home[move["workload"]] else "heat",
+            "home again" if is_back else "heat" if _is_heat(move) else "other",
         )
     screen.print(shown)
-    if len(hot) > 10:
-        screen.print(f"[dim]... and {len(hot) - 10} more moves[/]")
-    away = next(move for _, move in hot if HEAT in move["reason"])
-    _say(screen, f"Why away: {away['reason']}.")
+    away = next(move for _, move in hot if _is_heat(move))
+    say(screen, f"Why away: {away['reason']}.")
     back = [move for _, move in hot if move["target"] == home[move["workload"]]]
     if back:
-        _say(screen, f"Why back: {back[-1]['reason']}.")
+        say(screen, f"Why back: {back[-1]['reason']}.")
+
+
+def _is_heat(move: Record) -> bool:
+    return any(sign in move["reason"] for sign in HEAT)
 
 
 def _tell_actions(screen: Console, results: Results) -> None:
@@ -227,13 +238,9 @@ def _tell_actions(screen: Console, results: Results) -> None:
             kind,
             str(by[kind, "allowed"]),
             str(by[kind, "held"]),
-            textwrap.shorten(example["reason"], 90, placeholder=" ..."),
+            textwrap.shorten(example["reason"], 120, placeholder=" ..."),
         )
     screen.print(shown)
     held = [a for a in results.actions if a["verdict"] == "held"]
     if held:
-        _say(screen, f"Held, for example: {held[0]['kind']} because {held[0]['verdict_reason']}.")
-
-
-def _where(record: Record) -> str:
-    return "/".join(name for name in (record["device_id"], record["part"]) if name)
+        say(screen, f"Held, for example: {held[0]['kind']} because {held[0]['verdict_reason']}.")

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from aiops.cli.console import console, emit_json, minute, table
-from aiops.cli.results import KINDS, Record, Results
+from aiops.cli.console import console, count, emit_json, minute, plain, say, show_table, table
+from aiops.cli.results import KINDS, Record, Results, per_week, where
 from aiops.errors import FileError
+
+NAMES = ("incident_id", "action_id", "id")
+"""What a record goes by: an incident and an action keep their own id while their records change."""
 
 
 def explain(
-    id: Annotated[str, typer.Argument(help="Id of a finding, incident, plan or action.")],
+    id: Annotated[
+        str, typer.Argument(help="Id of a finding, incident, plan or action.", metavar="ID")
+    ],
     out: Annotated[
-        Path, typer.Option(help="Directory that `aiops run` or `aiops demo` wrote to.")
+        Path,
+        typer.Option(help="Directory that `aiops run` or `aiops demo` wrote to.", metavar="DIR"),
     ] = Path("aiops-out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record itself.")] = False,
 ) -> None:
-    """Say why: the evidence of a finding, the reason of an action, the terms of a plan.
+    """Say why: the evidence of a finding, the reason of an action, the moves of a plan.
 
     The beginning of an id is enough.
     """
@@ -30,12 +36,12 @@ def explain(
         emit_json(record)
         return
     screen = console()
-    screen.print(f"[bold]{kind.rstrip('s')} {record['id']}[/]")
+    screen.print(plain(f"{kind.removesuffix('s')} {_name(record)}", "bold"))
     SHOW[kind](screen, record)
 
 
 def find(results: Results, id: str) -> tuple[str, Record]:
-    """Return the one record whose id begins with `id`, and its kind.
+    """Return the one record whose id begins with `id`, the latest of it, and its kind.
 
     Raises
     ------
@@ -46,113 +52,140 @@ def find(results: Results, id: str) -> tuple[str, Record]:
         (kind, record)
         for kind in KINDS
         for record in getattr(results, kind)
-        if any(record.get(key, "").startswith(id) for key in ("id", "incident_id", "action_id"))
+        if any(record.get(name, "").startswith(id) for name in NAMES)
     ]
-    named = {record.get("incident_id", record["id"]) for _, record in found}
-    if not found:
-        total = sum(len(getattr(results, kind)) for kind in KINDS)
+    named = dict.fromkeys(_name(record) for _, record in found)
+    if len(named) == 1:
+        return found[-1]
+    if named:
+        some = ", ".join(list(named)[:4])
         raise FileError(
-            f"nothing in {results.directory} has an id beginning with {id!r} "
-            f"(looked through {total} records); ids are in the tables of `aiops run` and in "
-            f"the .jsonl files there"
+            f"{len(named)} ids begin with {id!r} ({some}{', ...' * (len(named) > 4)}); "
+            f"give more of the one you mean"
         )
-    if len(named) > 1:
-        some = ", ".join(sorted(named)[:4])
-        raise FileError(f"{id!r} begins {len(named)} ids ({some}, ...); give more of it")
-    return found[-1]
+    own = [f["id"] for f in results.findings if id and id in (f["device_id"], where(f))]
+    if own:
+        raise FileError(
+            f"{id!r} is a device, not an id; {count(len(own), 'finding')} of it: "
+            f"{', '.join(own[-4:])}"
+        )
+    total = sum(len(getattr(results, kind)) for kind in KINDS)
+    raise FileError(
+        f"no id in {results.directory} begins with {id!r} (looked through {total:,} records); "
+        f"ids are in the tables of `aiops run`, and in the .jsonl files there"
+    )
+
+
+def _name(record: Record) -> str:
+    return str(next(record[name] for name in NAMES if name in record))
 
 
 def _finding(screen: Console, record: Record) -> None:
-    _say(screen, record["sentence"])
+    say(screen, record["sentence"])
+    is_rate = (record["forecast"] or {}).get("unit") == "1/s"
+
+    def rate(value: float | None) -> str:
+        return per_week(value) if is_rate and value is not None else _number(value)
+
     _facts(
         screen,
         {
-            "device": "/".join(x for x in (record["device_id"], record["part"]) if x),
+            "device": where(record),
             "medium": record["medium_id"],
             "site": record["site"],
             "cohort": record["cohort"],
             "status": f"{record['status']} ({record['severity']})",
             "since": minute(record["since_ts"]),
             "found": minute(record["ts"]),
-            "score": f"{record['score']:.3g} times the alert line",
-            "observed": f"{record['observed']:.4g}",
-            "expected": f"{record['expected']:.4g}",
+            "score": f"{_number(record['score'])} times the alert line",
+            "observed": rate(record["observed"]),
+            "expected": rate(record["expected"]),
         },
     )
     if record["forecast"]:
-        told = {k: v for k, v in record["forecast"].items() if k.startswith("p")}
+        told = {k: v for k, v in record["forecast"].items() if k[0] == "p"}
         rows = {
-            k: minute(v) if isinstance(v, str) else f"{v:.4g} {record['forecast']['unit']}"
-            for k, v in told.items()
-            if v is not None
+            f"{name[1:]} % by" if isinstance(value, str) else f"{name[1:]} % below": (
+                minute(value) if isinstance(value, str) else rate(value)
+            )
+            for name, value in sorted(told.items(), key=lambda item: int(item[0][1:]))
         }
-        _facts(screen, rows, record["forecast"]["quantity"])
-    _facts(screen, {k: f"{v:.4g}" for k, v in record["evidence"].items()}, "evidence")
+        _facts(screen, rows, f"forecast when found: {record['forecast']['quantity']}")
+    evidence = {name.replace("_", " "): _number(v) for name, v in record["evidence"].items()}
+    _facts(screen, evidence, "evidence")
 
 
 def _incident(screen: Console, record: Record) -> None:
-    _say(screen, record["title"])
+    say(screen, record["title"])
     devices = record["devices"]
     _facts(
         screen,
         {
-            "incident": record["incident_id"],
             "status": f"{record['status']} ({record['severity']})",
             "opened": minute(record["opened_ts"]),
             "changed": minute(record["ts"]),
             "site": record["site"],
-            "devices": f"{len(devices)}: {', '.join(devices[:8])}{' ...' * (len(devices) > 8)}",
-            "findings": ", ".join(record["findings"][:8]),
+            "devices": f"{len(devices)}: {', '.join(devices)}" if devices else "none any more",
+            "findings": ", ".join(record["findings"]),
         },
     )
 
 
 def _action(screen: Console, record: Record) -> None:
-    _say(screen, record["reason"])
-    facts: dict[str, Any] = {
-        "kind": record["kind"],
-        "verdict": record["verdict"],
-        "why so": record["verdict_reason"],
-        "target": ", ".join(record["target"]),
-        "asked by": record["origin"],
-        "site": record["site"],
-        "issued": minute(record["issued_ts"]),
-        "expires": minute(record["expires_ts"]),
-        "evidence": ", ".join(record["evidence"]),
-    }
-    _facts(screen, facts | {k: str(v) for k, v in record["params"].items()})
+    say(screen, record["reason"])
+    _facts(
+        screen,
+        {
+            "kind": record["kind"],
+            "verdict": f"{record['verdict']}: {record['verdict_reason']}",
+            "target": ", ".join(record["target"]),
+            "devices": ", ".join(record["devices"]),
+            "asked by": record["origin"],
+            "site": record["site"],
+            "cohort": record["cohort"],
+            "issued": minute(record["issued_ts"]),
+            "expires": minute(record["expires_ts"]),
+            "evidence": ", ".join(record["evidence"]),
+        },
+    )
+    _facts(screen, record["params"], "particulars")
 
 
 def _plan(screen: Console, record: Record) -> None:
+    gap = "-" if record["gap"] is None else f"{100 * record['gap']:.3g} %"
     _facts(
         screen,
         {
             "made": minute(record["ts"]),
-            "cost": f"{record['cost_per_hour'] / 1e6:.6f} $/h",
-            "no plan costs less than": f"{record['bound_per_hour'] / 1e6:.6f} $/h",
-            "gap": "-" if record["gap"] is None else f"{100 * record['gap']:.3g} %",
+            "cost": _dollars(record["cost_per_hour"]),
+            "no plan costs less than": _dollars(record["bound_per_hour"]),
+            "so from the best at most": gap,
         },
     )
     for move in record["moves"]:
         screen.print()
         source, target = (move[end] or "nowhere" for end in ("source", "target"))
-        _say(screen, f"{move['workload']}: {source} -> {target}")
-        _say(screen, move["reason"], "    ")
+        say(screen, f"{move['workload']}: {source} -> {target}")
+        say(screen, move["reason"], "    ")
 
 
 SHOW = {"findings": _finding, "incidents": _incident, "actions": _action, "plans": _plan}
 
 
-def _say(screen: Console, text: str, indent: str = "") -> None:
-    width = min(screen.width, 80)
-    screen.print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent))
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _facts(screen: Console, facts: dict[str, Any], title: str = "") -> None:
+def _dollars(micro: int) -> str:
+    return f"{micro / 1e6:.6f} $ an hour"
+
+
+def _facts(screen: Console, facts: Mapping[str, Any], title: str = "") -> None:
     shown = table(title, ("name", "value"), wrap=("value",))
     shown.show_header = False
     for name, value in facts.items():
         if value not in ("", None):
-            shown.add_row(f"[dim]{name}[/]", str(value))
-    screen.print()
-    screen.print(shown)
+            shown.add_row(plain(name, "dim"), str(value))
+    show_table(screen, shown)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
 from aiops.alerts.finding import isoformat
-from aiops.cli.console import count, day, minute, severity, short, table
+from aiops.cli.console import count, day, minute, plain, severity, short, show_table, table
 from aiops.errors import FileError
 
 TOTALS = "totals.json"
@@ -44,7 +48,7 @@ class Results:
         Raises
         ------
         FileError
-            There are no results, or a line of them is not a record.
+            There are no results, or what is there cannot be read.
         """
         if not (directory / "findings.jsonl").exists():
             raise FileError(
@@ -53,11 +57,16 @@ class Results:
             )
         found = {kind: _lines(directory / f"{kind}.jsonl") for kind in KINDS}
         totals, foretold = directory / TOTALS, directory / FORECASTS
-        rows = pq.read_table(foretold).to_pylist() if foretold.exists() else []
+        try:
+            rows = pq.ParquetFile(foretold).read().to_pylist() if foretold.exists() else []
+        except (pa.ArrowException, OSError) as error:
+            raise FileError(
+                f"{foretold}: cannot be read ({error}); remove it, the run writes it again"
+            ) from error
         return cls(
             directory,
             **found,
-            totals=json.loads(totals.read_text(encoding="utf-8")) if totals.exists() else {},
+            totals=read_json(totals) if totals.exists() else {},
             forecasts={
                 (row["detector"], row["device_id"], row["part"], row["medium_id"]): row
                 for row in rows
@@ -97,15 +106,41 @@ class Results:
         }
 
 
+def read_json(path: Path) -> Record:
+    """Read a file that a run keeps beside its results.
+
+    Raises
+    ------
+    FileError
+        It holds something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise FileError(f"{path}: cannot be read ({error}); start again with --fresh") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path}: no file of aiops; name another directory")
+    return found
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write a file, which then takes the place of the old one at once."""
+    aside = path.with_name(path.name + ".new")
+    yield aside
+    os.replace(aside, path)
+
+
 def _lines(path: Path) -> list[Record]:
     if not path.exists():
         return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    *lines, _ = path.read_bytes().split(b"\n")  # the last is empty, or being written just now
+    for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise FileError(f"{path}:{number}: not a JSON record ({error.msg})") from error
+        except ValueError as error:
+            raise FileError(f"{path}:{number}: not a JSON record ({error})") from error
     return records
 
 
@@ -116,65 +151,69 @@ def show(out: Console, results: Results, top: int) -> None:
     _show_rates(out, results.firing("reboot_drift"), top)
     _show_silence(out, results.firing("silence"), top)
     _show_incidents(out, results.open_incidents(), top)
-    _show_actions(out, results.actions, top)
+    _show_actions(out, results.actions)
     _show_set_aside(out, results.totals)
 
 
 def _show_totals(out: Console, totals: Record) -> None:
-    if totals:
-        out.print(
-            f"[bold]{count(totals['rows'], 'row')}[/] of "
-            f"{count(totals['devices'], 'device')} and {count(totals['parts'], 'part')}, "
-            f"{minute(totals['first'])} to {minute(totals['last'])}"
-        )
+    if not totals.get("rows"):
+        out.print("[bold]No rows[/]")
+        return
+    parts = f" and {count(totals['parts'], 'part')}" if totals["parts"] else ""
+    out.print(
+        f"[bold]{count(totals['rows'], 'row')}[/] of {count(totals['devices'], 'device')}{parts}, "
+        f"{minute(totals.get('first'))} to {minute(totals.get('last'))}"
+    )
 
 
 def _show_wear(out: Console, results: Results, top: int) -> None:
-    out.print()
     findings = results.firing("flash_wear")
-    gone = [f for f in findings if _is_over(results, f)]
-    going = [f for f in findings if not _is_over(results, f)]
     if not findings:
-        out.print("[bold]Flash wear[/]: nothing is about to wear out.")
+        out.print("\n[bold]Flash wear[/]: nothing is about to wear out.")
         return
-    going.sort(key=lambda f: (results.date(f, "p50") or "9999", f["device_id"], f["part"]))
+    now = results.totals.get("last") or ""
+    gone = [f for f in findings if _is_over(results, f)]
+    left = [f for f in findings if not _is_over(results, f)]
+    left.sort(key=lambda f: (results.date(f, "p50") or "9999", f["device_id"], f["part"]))
     gone.sort(key=lambda f: (-f["observed"], f["device_id"], f["part"]))
-    if going:
+    # A date is foretold when the medium is read: one that has gone by had no reading after it.
+    passed = [f for f in left if (results.date(f, "p50") or "9999") < now]
+    ahead = left[len(passed) :]
+    for title, some in (
+        ("likely to wear out within the lead time", ahead),
+        ("likely worn out by now, and not read since", passed),
+    ):
         shown = table(
-            f"Flash wear: {count(len(going), 'medium', 'media')} likely to wear out within the "
-            "lead time",
+            f"Flash wear: {count(len(some), 'medium', 'media')} {title}",
             ("device", "used", "earliest (p10)", "even odds", "latest (p90)", "finding"),
             right=("used",),
+            wrap=("device",),
         )
-        for f in going[:top]:
+        for f in some[:top]:
             shown.add_row(
-                _where(f),
+                where(f),
                 f"{100 * f['observed']:.0f} %",
                 day(results.date(f, "p10")),
                 Text(day(results.date(f, "p50")), style="bold"),
                 day(results.date(f, "p90")),
                 short(f["id"]),
             )
-        out.print(shown)
-        _more(out, len(going), top)
-    if gone:
-        if going:
-            out.print()
-        shown = table(
-            f"Flash wear: {count(len(gone), 'medium', 'media')} worn out already",
-            ("device", "used", "cohort", "since", "finding"),
-            right=("used",),
+        show_table(out, shown, len(some))
+    shown = table(
+        f"Flash wear: {count(len(gone), 'medium', 'media')} worn out already",
+        ("device", "used", "cohort", "since", "finding"),
+        right=("used",),
+        wrap=("device", "cohort"),
+    )
+    for f in gone[:top]:
+        shown.add_row(
+            where(f),
+            Text(f"{max(100.0, 100 * f['observed']):.0f} %", style="red"),
+            f["cohort"] or "-",
+            day(results.date(f, "p50")),
+            short(f["id"]),
         )
-        for f in gone[:top]:
-            shown.add_row(
-                _where(f),
-                Text(f"{max(100.0, 100 * f['observed']):.0f} %", style="red"),
-                f["cohort"] or "-",
-                day(results.date(f, "p50")),
-                short(f["id"]),
-            )
-        out.print(shown)
-        _more(out, len(gone), top)
+    show_table(out, shown, len(gone))
 
 
 def _is_over(results: Results, finding: Record) -> bool:
@@ -184,47 +223,38 @@ def _is_over(results: Results, finding: Record) -> bool:
 
 
 def _show_rates(out: Console, findings: list[Record], top: int) -> None:
-    if not findings:
-        return
     findings.sort(key=lambda f: (-f["score"], f["device_id"]))
-    out.print()
     shown = table(
         f"Reboot drift: {count(len(findings), 'device')} rebooting more often than before",
         ("device", "before", "now", "since", "finding"),
         right=("before", "now"),
+        wrap=("device",),
     )
     for f in findings[:top]:
         shown.add_row(
-            _where(f),
+            where(f),
             per_week(f["expected"]),
             per_week(f["observed"]),
             minute(f["since_ts"]),
             short(f["id"]),
         )
-    out.print(shown)
-    _more(out, len(findings), top)
+    show_table(out, shown, len(findings))
 
 
 def _show_silence(out: Console, findings: list[Record], top: int) -> None:
-    if not findings:
-        return
     findings.sort(key=lambda f: (f["ts"], f["device_id"]))
-    out.print()
     shown = table(
         f"Silence: {count(len(findings), 'device')} not heard of",
         ("device", "site", "noticed", "finding"),
+        wrap=("device", "site"),
     )
     for f in findings[:top]:
-        shown.add_row(_where(f), f["site"] or "-", minute(f["ts"]), short(f["id"]))
-    out.print(shown)
-    _more(out, len(findings), top)
+        shown.add_row(where(f), f["site"] or "-", minute(f["ts"]), short(f["id"]))
+    show_table(out, shown, len(findings))
 
 
 def _show_incidents(out: Console, incidents: list[Record], top: int) -> None:
     storms = [i for i in incidents if len(i["devices"]) > 1]
-    if not storms:
-        return
-    out.print()
     shown = table(
         "Incidents of several devices", ("severity", "opened", "what", "incident"), wrap=("what",)
     )
@@ -235,33 +265,36 @@ def _show_incidents(out: Console, incidents: list[Record], top: int) -> None:
             i["title"],
             short(i["incident_id"]),
         )
-    out.print(shown)
-    _more(out, len(storms), top)
+    show_table(out, shown, len(storms))
 
 
-def _show_actions(out: Console, actions: list[Record], top: int) -> None:
-    out.print()
+def _show_actions(out: Console, actions: list[Record]) -> None:
     if not actions:
-        out.print("[bold]Actions[/]: none proposed.")
+        out.print("\n[bold]Actions[/]: none proposed.")
         return
     by = Counter((a["kind"], a["verdict"]) for a in actions)
-    shown = table("Actions", ("kind", "allowed", "held"), right=("allowed", "held"))
-    for kind in sorted({kind for kind, _ in by}):
-        shown.add_row(kind, f"{by[kind, 'allowed']:,}", f"{by[kind, 'held']:,}")
-    out.print(shown)
+    shown = table("Actions", ("kind", "allowed", "held", "latest"), right=("allowed", "held"))
+    latest = {a["kind"]: a["action_id"] for a in actions}
+    for kind in sorted(latest):
+        allowed, held = (f"{by[kind, verdict]:,}" for verdict in ("allowed", "held"))
+        shown.add_row(kind, allowed, held, short(latest[kind]))
+    show_table(out, shown)
 
 
 def _show_set_aside(out: Console, totals: Record) -> None:
-    aside = totals.get("set_aside", {})
-    unknown = totals.get("unknown", {})
-    if aside:
-        out.print()
-        said = ", ".join(f"{reason} {n:,}" for reason, n in sorted(aside.items()))
-        out.print(f"[bold]Set aside[/]: {said}  [dim](set_aside.jsonl)[/]")
-    if unknown:
-        names = sorted(unknown)
-        rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        out.print(f"[bold]Not used[/]: {', '.join(names[:8])}{rest}")
+    """Print what was not used, and where it can be seen."""
+    named = sorted(totals.get("unknown", {}))
+    rest = f" and {len(named) - 8:,} more" if len(named) > 8 else ""
+    aside = [f"{reason} {n:,}" for reason, n in sorted(totals.get("set_aside", {}).items())]
+    bad = totals.get("bad_lines", 0)
+    for what, said in (
+        ("Set aside", f"{', '.join(aside)} (set_aside.jsonl)" if aside else ""),
+        ("Not read", f"{count(bad, 'line')} without telemetry" if bad else ""),
+        ("Not used", f"{', '.join(named[:8])}{rest}"),
+    ):
+        if said:
+            out.print()
+            out.print(Text.assemble((what, "bold"), ": ", plain(said)))
 
 
 def per_week(rate: float) -> str:
@@ -269,10 +302,6 @@ def per_week(rate: float) -> str:
     return f"{rate * 604_800:.2f} /wk"
 
 
-def _more(out: Console, n: int, top: int) -> None:
-    if n > top:
-        out.print(f"[dim]... and {n - top:,} more: --top {n}[/]")
-
-
-def _where(record: Record) -> str:
+def where(record: Record) -> str:
+    """Return the display name of a record's device or part."""
     return "/".join(name for name in (record["device_id"], record["part"]) if name)

@@ -13,11 +13,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from aiops.cli.console import console, count, emit_json, table
+from aiops.alerts.finding import isoformat
+from aiops.cli.console import console, count, emit_json, minute, show_table, table
 from aiops.connectors import smartctl
 from aiops.connectors.files import FilesSource
-from aiops.errors import FileError
-from aiops.telemetry.layout import Layout
+from aiops.errors import FileError, SettingsError
+from aiops.telemetry.aside import REASONS
+from aiops.telemetry.layout import NAMES, Layout
 from aiops.telemetry.normalise import normalise
 from aiops.telemetry.normalised import NO_TIME, NormalisedFrame
 from aiops.telemetry.vocabulary import VOCABULARY, closest
@@ -27,24 +29,30 @@ Answer = dict[str, Any]
 
 def scan(
     files: Annotated[
-        list[str], typer.Argument(help="smartctl --json reports, Parquet, CSV, NDJSON or Arrow.")
+        list[str],
+        typer.Argument(
+            help="Reports of smartctl --json; Parquet, CSV, NDJSON and Arrow files; directories.",
+            metavar="FILE",
+        ),
     ],
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="ROLE=COLUMN where a guess is wrong, e.g. --column device=serial "
-            "--column time=at. Roles: device, time, part, medium, site, cohort, metric, value.",
+            help=f"Where a guess is wrong, e.g. device=serial. Roles: {', '.join(NAMES)}.",
             metavar="ROLE=COLUMN",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(help="Rows to show of each table.", min=1)] = 500,
+    top: Annotated[
+        int, typer.Option(help="Drives to show of each kind.", min=1, metavar="ROWS")
+    ] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Look at files: guess their layout, say what was assumed, and what could not be read.
 
-    Reports of ``smartctl --json`` become a table of drives. Other files are read as telemetry:
-    which columns are device, time and metrics, what is known, and what would be set aside.
+    Reports of smartctl --json become a table of drives. Other files are read as telemetry: which
+    columns are device, time and metrics, what is known, and what would be set aside.
     """
+    roles = columns(column)
     paths = _expand(files)
     reports = [path for path in paths if path.suffix == ".json" and not _is_lines(path)]
     frames = [path for path in paths if path not in set(reports)]
@@ -52,7 +60,7 @@ def scan(
     if reports:
         answer["drives"] = [asdict(drive) for drive in smartctl.report(reports)]
     if frames:
-        answer["telemetry"] = _scan_frames(frames, columns(column))
+        answer["telemetry"] = _scan_frames(frames, roles)
     if as_json:
         emit_json(answer)
         return
@@ -60,6 +68,8 @@ def scan(
     if reports:
         show_drives(screen, answer["drives"], top)
     if frames:
+        if reports:
+            screen.print()
         _show_telemetry(screen, answer["telemetry"])
 
 
@@ -69,7 +79,12 @@ def columns(given: list[str] | None) -> dict[str, str]:
     for one in given or []:
         role, equals, name = one.partition("=")
         if not (role and equals and name):
-            raise typer.BadParameter(f"{one!r} is not ROLE=COLUMN, e.g. device=serial")
+            raise SettingsError(f"--column {one!r} is not ROLE=COLUMN, e.g. device=serial")
+        if role not in NAMES:
+            raise SettingsError(
+                f"--column {one!r}: there is no role {role!r}; roles are {', '.join(NAMES)}"
+                f"{closest(role, NAMES)}"
+            )
         roles[role] = name
     return roles
 
@@ -86,7 +101,8 @@ def _expand(files: list[str]) -> list[Path]:
         else:
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
-                raise FileError(f"{name}: no such file; asked to scan it, and no file matches it")
+                stream = "; a stream cannot be scanned, only run" if name == "-" else ""
+                raise FileError(f"{name}: there is no such file, and none matches it{stream}")
             found += [Path(match) for match in matches]
     return list(dict.fromkeys(found))
 
@@ -108,51 +124,50 @@ def show_drives(screen: Console, drives: list[Answer], top: int) -> None:
     rest = [d for d in drives if d["readable"] and d["wear_used_percent"] is None]
     failed = [d for d in drives if not d["readable"]]
     flash.sort(key=lambda d: (-d["wear_used_percent"], d["model"], d["file"]))
+    screen.print(f"[bold]{count(len(drives), 'report')}[/] of smartctl")
     shown = table(
         f"{count(len(flash), 'flash drive')} with an endurance figure",
-        ("model", "serial", "used", "by", "spare", "written", "cycles"),
-        right=("used", "spare", "written", "cycles"),
+        ("model", "serial", "used", "by", "spare", "written"),
+        right=("used", "spare", "written"),
         wrap=("model", "serial"),
     )
     for d in flash[:top]:
         shown.add_row(
-            d["model"],
-            d["serial"],
+            d["model"] or d["file"],
+            d["serial"] or "-",
             Text(f"{d['wear_used_percent']:.0f} %", style=_wear_style(d["wear_used_percent"])),
             d["wear_source"].removesuffix("_remaining"),
             _number(d["spare_percent"], " %"),
             _bytes(d["bytes_written"]),
+        )
+    show_table(screen, shown, len(flash))
+    shown = table(
+        f"{count(len(rest), 'drive')} without one (spinning disks have none)",
+        ("model", "serial", "written", "power cycles", "hours on"),
+        right=("written", "power cycles", "hours on"),
+        wrap=("model", "serial"),
+    )
+    for d in sorted(rest, key=lambda d: (d["model"], d["file"]))[:top]:
+        shown.add_row(
+            d["model"] or d["file"],
+            d["serial"] or "-",
+            _bytes(d["bytes_written"]),
             _number(d["power_cycles"]),
+            _number(d["power_on_h"]),
         )
-    screen.print(shown)
-    _more(screen, len(flash), top)
-    if rest:
-        screen.print()
+    show_table(screen, shown, len(rest))
+    for title, some in (
+        ("to look at", [d for d in drives if d["readable"] and d["why"]]),
+        ("that could not be read", failed),
+    ):
         shown = table(
-            f"{count(len(rest), 'drive')} without one (spinning disks have none)",
-            ("model", "serial", "written", "cycles", "hours"),
-            right=("written", "cycles", "hours"),
+            f"{count(len(some), 'report')} {title}", ("file", "why"), wrap=("file", "why")
         )
-        for d in sorted(rest, key=lambda d: (d["model"], d["file"]))[:top]:
-            shown.add_row(
-                d["model"],
-                d["serial"],
-                _bytes(d["bytes_written"]),
-                _number(d["power_cycles"]),
-                _number(d["power_on_h"]),
-            )
-        screen.print(shown)
-        _more(screen, len(rest), top)
-    screen.print()
-    if failed:
-        shown = table(
-            f"{count(len(failed), 'file')} could not be read", ("file", "why"), wrap=("file", "why")
-        )
-        for d in failed:
+        for d in some:
             shown.add_row(d["file"], d["why"])
-        screen.print(shown)
-    else:
-        screen.print("Every file could be read.")
+        show_table(screen, shown)
+    if not failed:
+        screen.print("\nEvery report could be read.")
 
 
 def _scan_frames(paths: list[Path], roles: dict[str, str]) -> Answer:
@@ -161,16 +176,16 @@ def _scan_frames(paths: list[Path], roles: dict[str, str]) -> Answer:
     aside: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     devices: set[str] = set()
-    rows, first, last, layout = 0, None, None, None
-    for frame, _ in FilesSource(paths, roles=roles).frames(None):
+    rows, spans, layout = 0, [], None
+    source = FilesSource(paths, roles=roles)
+    for frame, _ in source.frames(None):
         layout = layout or Layout.guess(frame.schema, **roles)
         taken = normalise(frame, layout)
         rows += int((taken.device_id.code >= 0).sum())
         devices.update(_devices(taken))
         times = taken.ts[taken.ts != NO_TIME]
         if len(times):
-            first = min(first or times.min(), times.min())
-            last = max(last or times.max(), times.max())
+            spans += [int(times.min()), int(times.max())]
         for name, sparse in taken.columns.items():
             values[name] += int((sparse.value == sparse.value).sum())
         aside.update(taken.set_aside["reason"].to_pylist())
@@ -181,11 +196,13 @@ def _scan_frames(paths: list[Path], roles: dict[str, str]) -> Answer:
         "guessed": [] if layout is None else sorted(layout.guessed),
         "rows": rows,
         "devices": len(devices),
-        "first": _moment(first),
-        "last": _moment(last),
+        "first": isoformat(min(spans, default=None)),
+        "last": isoformat(max(spans, default=None)),
         "metrics": dict(sorted(values.items())),
         "set_aside": dict(sorted(aside.items())),
         "unknown": dict(sorted(unknown.items())),
+        "bad_lines": source.bad_lines.count,
+        "first_bad_lines": [asdict(bad) for bad in source.bad_lines.first[:5]],
     }
 
 
@@ -197,44 +214,49 @@ def _devices(frame: NormalisedFrame) -> set[str]:
 def _show_telemetry(screen: Console, found: Answer) -> None:
     screen.print(
         f"[bold]{count(found['rows'], 'row')}[/] of {count(found['devices'], 'device')} in "
-        f"{count(len(found['files']), 'file')}, {found['first']} to {found['last']}"
+        f"{count(len(found['files']), 'file')}, {minute(found['first'])} to {minute(found['last'])}"
     )
-    screen.print()
-    shown = table("Assumed (overrule with --column ROLE=COLUMN)", ("role", "column", ""))
+    shown = table(
+        "Assumed (overrule with --column ROLE=COLUMN)", ("role", "column", ""), wrap=("column",)
+    )
     for role, name in found["layout"].items():
         guess = Text("guessed" if role in found["guessed"] else "as asked", style="dim")
         shown.add_row(role, name, guess)
-    screen.print(shown)
-    screen.print()
+    show_table(screen, shown)
     shown = table(
         "Metrics", ("metric", "unit", "values", "meaning"), right=("values",), wrap=("meaning",)
     )
+    said = ""
     for name, n in found["metrics"].items():
         metric = VOCABULARY[name.partition("/")[0]]
-        shown.add_row(name, metric.unit, f"{n:,}", metric.text)
-    screen.print(shown if found["metrics"] else "No column is a metric this version knows.")
-    if found["unknown"]:
-        screen.print()
-        shown = table("Not used", ("column", "values", ""), right=("values",))
-        for name, n in found["unknown"].items():
-            shown.add_row(name, f"{n:,}", closest(name, VOCABULARY).removeprefix("; "))
-        screen.print(shown)
-    if found["set_aside"]:
-        screen.print()
-        shown = table("Set aside", ("reason", "values"), right=("values",))
-        for name, n in found["set_aside"].items():
-            shown.add_row(name, f"{n:,}")
-        screen.print(shown)
+        shown.add_row(name, metric.unit, f"{n:,}", "" if metric.text == said else metric.text)
+        said = metric.text
+    show_table(screen, shown)
+    if not found["metrics"]:
+        screen.print("\nNo column is a metric this version knows.")
+    shown = table("Not used", ("column", "values", ""), right=("values",), wrap=("column", ""))
+    for name, n in found["unknown"].items():
+        shown.add_row(name, f"{n:,}", closest(name, VOCABULARY).removeprefix("; "))
+    show_table(screen, shown)
+    shown = table(
+        "Set aside", ("reason", "values", "meaning"), right=("values",), wrap=("meaning",)
+    )
+    for name, n in found["set_aside"].items():
+        shown.add_row(name, f"{n:,}", REASONS[name])
+    show_table(screen, shown)
+    shown = table(
+        f"{count(found['bad_lines'], 'line')} without telemetry",
+        ("file", "line", "why"),
+        right=("line",),
+        wrap=("file", "why"),
+    )
+    for bad in found["first_bad_lines"]:
+        shown.add_row(bad["file"], str(bad["line"] or "-"), bad["reason"])
+    show_table(screen, shown)
 
 
 def _wear_style(percent: float) -> str:
     return "bold red" if percent >= 100 else "red" if percent >= 80 else ""
-
-
-def _moment(ts: Any) -> str | None:
-    from aiops.alerts.finding import isoformat
-
-    return None if ts is None else isoformat(int(ts))
 
 
 def _number(value: float | None, unit: str = "") -> str:
@@ -249,8 +271,3 @@ def _bytes(value: float | None) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:,.3g} PB"
-
-
-def _more(screen: Console, n: int, top: int) -> None:
-    if n > top:
-        screen.print(f"[dim]... and {n - top:,} more (--top {n})[/]")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 import zipfile
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import skops.io
 
 from aiops.detectors.frozen_model import FrozenModel
@@ -18,58 +17,111 @@ TRUSTED = ("sklearn.tree._tree.Tree",)
 """Types besides skops' own list that a model file may hold; skops refuses all others."""
 
 
-def save_model(directory: Path, detector: FrozenModel, about: dict[str, str]) -> None:
+class Card(msgspec.Struct):
+    """What a card must say for its model to be asked anything; the rest of it is for people."""
+
+    reads: tuple[str, ...]
+    ordinary: float
+    limit: float
+    sha256: str
+
+
+def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, str]) -> None:
     """Write `detector`'s model and card to `directory`, named ``.../<name>/<version>``.
 
     `about` says, for whoever must trust it: ``what``, ``trained_on``, ``measured``, ``made_by``.
+
+    Raises
+    ------
+    FileError
+        The directory has no such name.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "model.skops"
-    skops.io.dump(detector.model, path, compression=zipfile.ZIP_DEFLATED)
+    directory = Path(directory)
+    _name_and_version(directory)
+    content = skops.io.dumps(detector.model, compression=zipfile.ZIP_DEFLATED)
     card = {
         **about,
         "reads": list(detector.reads),
         "ordinary": detector.ordinary,
         "limit": detector.limit,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in card.items()]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "model.skops").write_bytes(content)
     (directory / "card.toml").write_text("".join(lines), encoding="utf-8")
 
 
-def load_model(directory: Path | str) -> FrozenModel:
-    """Read the detector that `save_model` wrote.
+def load_model(directory: str | Path) -> FrozenModel:
+    """Read the detector that `save_model` wrote: same scores, bit for bit.
+
+    scikit-learn warns (`sklearn.exceptions.InconsistentVersionWarning`) of a model that another
+    version of it has trained: train that model again.
 
     Raises
     ------
     FileError
-        There is no model, it is not the one its card describes, or it holds a type that is not
-        trusted.
+        There is no model, it is not the one its card describes, it holds a type that is not
+        trusted, or what it holds cannot score rows.
     """
     directory = Path(directory)
-    path, card_path = directory / "model.skops", directory / "card.toml"
-    for wanted in (card_path, path):
-        if not wanted.is_file():
-            raise FileError(
-                f"{directory}: no {wanted.name}; a model is a directory <name>/<version> with "
-                f"model.skops and card.toml"
-            )
-    card: dict[str, Any] = tomllib.loads(card_path.read_text(encoding="utf-8"))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != card.get("sha256"):
+    name, version = _name_and_version(directory)
+    path = directory / "model.skops"
+    card = _read_card(directory / "card.toml")
+    content = _read(path)  # once: what was checked is what is loaded
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.sha256:
         raise FileError(
-            f"{path}: its SHA-256 is {digest}, the card says {card.get('sha256')}; "
+            f"{path}: its SHA-256 is {digest}, the card says {card.sha256}; "
             f"restore the file or train the model again"
         )
-    foreign = set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED)
-    if foreign:
-        raise FileError(f"{path}: holds types that are not trusted: {', '.join(sorted(foreign))}")
+    try:
+        foreign = set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED)
+        if foreign:
+            raise FileError(
+                f"{path}: holds types that are not trusted: {', '.join(sorted(foreign))}; "
+                f"nothing of it was loaded"
+            )
+        model = skops.io.loads(content, trusted=list(TRUSTED))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise FileError(f"{path}: cannot be read as a skops file ({error})") from error
+    if not hasattr(model, "score_samples"):
+        raise FileError(f"{path}: holds a {type(model).__name__}, which has no score_samples")
     return FrozenModel(
-        model=skops.io.load(path, trusted=list(TRUSTED)),
-        reads=tuple(card["reads"]),
+        model=model,
+        reads=card.reads,
         digest=digest,
-        ordinary=card["ordinary"],
-        limit=card["limit"],
-        name=directory.parent.name,
-        version=int(directory.name),
+        ordinary=card.ordinary,
+        limit=card.limit,
+        name=name,
+        version=version,
     )
+
+
+def _name_and_version(directory: Path) -> tuple[str, int]:
+    place = directory.resolve()
+    if not place.name.isdecimal() or not place.parent.name:
+        raise FileError(
+            f"{directory}: a model is a directory <name>/<version>, and the version a number, "
+            f"as models/thermal_novelty/1"
+        )
+    return place.parent.name, int(place.name)
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return msgspec.toml.decode(_read(path), type=Card)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{path}: is no card ({error}); train the model again, or write it with save_model"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}); a model is a directory <name>/<version> "
+            f"with model.skops and card.toml"
+        ) from error

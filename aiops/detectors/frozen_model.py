@@ -20,7 +20,11 @@ from aiops.telemetry.batch import TelemetryBatch
 
 
 class OutlierModel(Protocol):
-    """What scikit-learn's outlier detectors have: `IsolationForest`, `LocalOutlierFactor`, ..."""
+    """What scikit-learn's outlier detectors have: `IsolationForest`, `LocalOutlierFactor`, ...
+
+    The score of a row must not depend, not even in its last bit, on the rows beside it. Trees keep
+    to that; what multiplies matrices may not: let `testing.check_detector` say.
+    """
 
     def score_samples(  # scikit-learn names it X
         self,
@@ -42,7 +46,8 @@ class Judged(NamedTuple):
 class FrozenModel:
     """Scores each row that reports all the metrics the model was trained on."""
 
-    model: OutlierModel = field(repr=False)
+    model: OutlierModel = field(repr=False, compare=False)
+    """Told apart by `digest`."""
     reads: tuple[str, ...]
     """Canonical metrics in the order of the model's features."""
     digest: str

@@ -15,13 +15,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from river.base import AnomalyDetector, SupervisedAnomalyDetector
+from river.compose import Pipeline
 
 from aiops.detectors.protocol import Epoch, FleetShape, Forecast
 from aiops.errors import SettingsError
 from aiops.kernels.rows import I4, Scores, no_scores
 from aiops.telemetry.batch import TelemetryBatch
 
-Model = AnomalyDetector | SupervisedAnomalyDetector
+Model = AnomalyDetector | SupervisedAnomalyDetector | Pipeline
+"""A pipeline counts as what it ends in, for river's own `isinstance` too."""
 
 
 class Guests(NamedTuple):
@@ -40,18 +42,32 @@ class RiverGuest:
     """
 
     make: Callable[[], Model]
-    """Makes a fresh model, e.g. ``lambda: anomaly.HalfSpaceTrees(seed=1)``."""
+    """Makes a fresh model, always the same: one that draws numbers needs a seed, e.g.
+    ``lambda: preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1)``."""
     reads: tuple[str, ...]
     """Canonical metrics; exactly one for a supervised model."""
     line: float = field(default=0.95, metadata={"line": True})
-    """The model's own score that is on the alert line."""
+    """The model's own score that is on the alert line. What a score means differs: of
+    `GaussianScorer`, one ordinary row in 20 is beyond 0.95."""
     name: str = "river_guest"
     version: int = 1
     is_guest: ClassVar[bool] = True
     """Its memory cannot be saved: the law of the checkpoint does not apply."""
 
     def __post_init__(self) -> None:
-        supervised = isinstance(self.make(), SupervisedAnomalyDetector)
+        model = self.make()
+        supervised = isinstance(model, SupervisedAnomalyDetector)
+        piped = isinstance(model, Pipeline)
+        if not (isinstance(model, AnomalyDetector) or (supervised and not piped)):
+            raise SettingsError(
+                f"{self.name}: make gives {model}, which is no anomaly detector of river, nor a "
+                f"pipeline that ends in one without a target"
+            )
+        if model is self.make():
+            raise SettingsError(
+                f"{self.name}: make gives the same {model} again, and each device needs its own; "
+                f"construct it inside, as in make=lambda: anomaly.GaussianScorer()"
+            )
         if not self.reads or (supervised and len(self.reads) != 1):
             raise SettingsError(
                 f"{self.name} reads {self.reads}; name at least one metric, and exactly one for a "

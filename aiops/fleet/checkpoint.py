@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ FORMAT = 1
 """Raised when the layout of the file changes."""
 
 _HEADER = "header.json"
+
+DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, tokenize.TokenError, msgspec.DecodeError),
+)
+"""What a zip, an array's header and JSON raise where bytes are missing or changed."""
 
 
 def save(path: Path, arrays: dict[str, Any], values: dict[str, Any]) -> None:
@@ -55,7 +62,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = msgspec.json.decode(arrays.pop(_HEADER).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"{path}: cannot be read as a checkpoint ({error}); remove it and the log will be "
             f"replayed from its beginning"

@@ -277,7 +277,13 @@ class FleetState:
     # -- saving -------------------------------------------------------------------------------
 
     def save(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return all state as named arrays and plain values."""
+        """Return all state as named arrays and plain values.
+
+        Raises
+        ------
+        CheckpointError
+            A memory holds Python objects, as that of river guests.
+        """
         arrays: dict[str, Any] = {"clock": self._clock}
         size = len(self.registry)
         for name, array in self.series.arrays.items():
@@ -291,7 +297,7 @@ class FleetState:
                     f"pickle. Guests are for notebooks and benchmarks; run them without state, or "
                     f"train a model in batch and freeze it"
                 )
-            for label, array in zip(memory._fields, memory, strict=True):  # type: ignore[attr-defined]
+            for label, array in zip(_names(memory), memory, strict=True):
                 arrays[f"memory/{name}/{label}"] = array[:size]
         buffered = []
         for epoch, chunks in self._open.items():
@@ -364,10 +370,16 @@ class _Saved(tuple[Any, ...]):
         return saved
 
 
+def _names(memory: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the names of a memory's arrays, also of one that nobody has recalled yet."""
+    names: tuple[str, ...]
+    names = memory.names if isinstance(memory, _Saved) else memory._fields  # type: ignore[attr-defined]
+    return names
+
+
 def _grown(memory: tuple[Any, ...], empty: M) -> M:
     """Return `empty` with the rows of `memory` in it."""
-    names = memory.names if isinstance(memory, _Saved) else memory._fields  # type: ignore[attr-defined]
-    for name, old in zip(names, memory, strict=True):
+    for name, old in zip(_names(memory), memory, strict=True):
         new = getattr(empty, name)
         new[: len(old)] = old
     return empty

@@ -126,7 +126,7 @@ class Layout:
             if found[role] is None:
                 raise FrameError(
                     f"no column can be the {role} among {_list(schema.names)}; "
-                    f"name it (Layout.guess(schema, {role}=...)) or call it one of "
+                    f"say which one it is ({role}=COLUMN), or call it one of "
                     f"{_list(NAMES[role])}"
                 )
         guessed = frozenset(role for role, column in found.items() if column and role not in asked)

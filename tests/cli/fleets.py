@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiops.connectors.simulator import SCENARIOS, Fault, simulate_to_parquet
-
-HOURLY = ("--epoch", 3600, "--lateness", 7200)
+from aiops.connectors.simulator import SCENARIOS, Fault
 
 EVENTFUL = replace(
     SCENARIOS["tiny"],
@@ -24,23 +24,27 @@ EVENTFUL = replace(
         Fault("dead", "gw-0008", 17.3),
     ),
 )
-"""Wears out, falls silent, dies, and is too hot to keep its work: findings of all kinds."""
+"""Wears out, falls silent, dies, and is too hot to keep its work: results of all kinds."""
 
 
-def make_eventful(folder: Path) -> Path:
-    """Write the eventful fleet; return its directory."""
-    simulate_to_parquet(EVENTFUL, folder)
-    return folder
+def deal(n: int, pieces: int, seed: int) -> list[Any]:
+    """Deal the indices 0 to n, shuffled, to so many pieces, none of them empty."""
+    rng = np.random.default_rng(seed)
+    bounds = np.sort(rng.choice(np.arange(1, n), pieces - 1, replace=False))
+    return np.split(rng.permutation(n), bounds)
 
 
 def cut(table: pa.Table, pieces: int, folder: Path, seed: int) -> list[Path]:
-    """Deal the rows to so many Parquet files, shuffled; return these in any order but theirs."""
-    rng = np.random.default_rng(seed)
+    """Write the rows to so many Parquet files, shuffled; neither names nor order tell of time."""
     folder.mkdir(parents=True)
-    rows = rng.permutation(len(table))
-    bounds = np.sort(rng.choice(np.arange(1, len(rows)), pieces - 1, replace=False))
-    paths = []
-    for number, part in enumerate(np.split(rows, bounds)):
-        paths.append(folder / f"{rng.integers(1 << 30):010}-{number}.parquet")
-        pq.write_table(table.take(part), paths[-1])
-    return [paths[i] for i in rng.permutation(pieces)]
+    paths = [folder / f"{number * 7919 % pieces:04}.parquet" for number in range(pieces)]
+    for path, rows in zip(paths, deal(len(table), pieces, seed), strict=True):
+        pq.write_table(table.take(rows), path)
+    return paths
+
+
+def cut_lines(lines: Sequence[bytes], header: bytes, pieces: int, folder: Path, seed: int) -> None:
+    """Write the lines to so many CSV files, shuffled."""
+    folder.mkdir(parents=True)
+    for number, rows in enumerate(deal(len(lines), pieces, seed)):
+        (folder / f"{number:04}.csv").write_bytes(b"".join([header, *(lines[i] for i in rows)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "data" / "tiny"
 RECORDS = ("findings", "incidents", "plans", "actions")
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+HOURLY = ("--epoch", 3600, "--lateness", 7200)
+"""For devices that report hourly."""
 PATIENCE_S = 300.0
 
 
@@ -105,6 +108,14 @@ def wait_until(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -
         assert process.poll() is None, "it ended before: " + str(finish(process))
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.0005)
+
+
+def stop(*arguments: object, cwd: Path, out: str, after: str, by: int = signal.SIGKILL) -> Said:
+    """Start a run and send it a signal once it has judged all until `after`."""
+    process = start(*arguments, cwd=cwd)
+    wait_until(process, lambda: judged_until(cwd / out) >= after)
+    process.send_signal(by)
+    return finish(process)
 
 
 def judged_until(out: Path) -> str:

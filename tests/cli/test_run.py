@@ -9,8 +9,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.fleets import HOURLY, cut
+from tests.cli.fleets import cut
 from tests.cli.process import (
+    HOURLY,
     RECORDS,
     TINY,
     Said,
@@ -66,23 +67,17 @@ def test_what_is_printed_is_what_was_written(tiny):
     assert not too_wide(said.out)
 
 
-def test_the_json_carries_the_same(tiny):
+def test_the_same_command_again_changes_nothing_and_its_json_carries_the_same(tiny):
     out, _ = tiny
+    before = records(out)
     found = succeeds("run", TELEMETRY, *INVENTORY, "--out", "out", "--json", cwd=out.parent).json
+    assert records(out) == before
     assert found["actions"] == read(out, "actions")
     assert found["totals"] == json.loads((out / "totals.json").read_text())
     latest = {f["fingerprint"]: f for f in read(out, "findings")}
     expected = [f for f in latest.values() if f["status"] == "firing"]
     told = [f for findings in found["firing"].values() for f in findings]
     assert sorted(told, key=str) == sorted(expected, key=str)
-
-
-def test_the_same_command_again_changes_nothing(tiny):
-    out, said = tiny
-    before = records(out)
-    again = succeeds("run", TELEMETRY, *INVENTORY, "--out", "out", cwd=out.parent)
-    assert again.out == said.out
-    assert records(out) == before
 
 
 def test_the_same_rows_in_other_pieces_give_the_same_bytes(tiny, tmp_path):
@@ -111,24 +106,15 @@ def test_other_pieces_give_the_same_plans(told, eventful, tmp_path):
     assert all(records(whole).values()), "each kind has something to tell"
 
 
-def test_a_finding_can_fail_the_command(tiny, tmp_path):
+def test_a_finding_can_fail_the_command(tiny):
     out, _ = tiny
     again = ("run", TELEMETRY, *INVENTORY, "--out", "out", "--fail-on-finding")
     assert aiops(*again, cwd=out.parent).code == 3
-    only = ("--detector", "reboot_drift", "--alarm-budget", 0.001, "--fail-on-finding")
-    quiet = succeeds("run", TELEMETRY, *only, "--out", "out", cwd=tmp_path)
-    assert "nothing is about to wear out" in quiet.out
-    assert "Actions: none proposed." in quiet.out
 
 
-def test_results_can_be_asked_in_sql(told, eventful, tmp_path):
+def test_results_can_be_asked_in_sql(told, eventful):
     whole, _ = told
-    succeeds(
-        *("run", "fleet/telemetry", "--inventory", "fleet/inventory.json", *HOURLY),
-        *("--out", tmp_path / "out", "--warehouse", tmp_path / "all.duckdb"),
-        cwd=eventful,
-    )
-    with duckdb.connect(tmp_path / "all.duckdb", read_only=True) as base:
+    with duckdb.connect(eventful / "all.duckdb", read_only=True) as base:
         for kind in RECORDS:
             (n,) = base.execute(f"SELECT count(*) FROM {kind}").fetchone()
             assert n == len(read(whole, kind)) > 0
@@ -145,37 +131,35 @@ def test_the_directory_of_another_run_is_left_alone(tiny, tmp_path):
     assert "out holds another run: epoch was 60, is 3600" in failed
     assert "--fresh" in failed
     assert records(out) == before
-    # --fresh forgets it, and finds the same once more
+    # --fresh forgets what a run has written, nothing else, and finds the same once more
+    (out / "notes.txt").write_text("mine")
     assert succeeds("run", TELEMETRY, *INVENTORY, "--out", "out", "--fresh", cwd=out.parent) == said
     assert records(out) == before
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_what_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("chapter one")
-    for more in ((), ("--fresh",)):
-        failed = aiops("run", TELEMETRY, "--out", "mine", *more, cwd=tmp_path).fails(1)
-        assert "mine holds files that are no run" in failed
+    failed = aiops("run", TELEMETRY, "--out", "mine", "--fresh", cwd=tmp_path).fails(1)
+    assert "mine holds files that are no run" in failed
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-
-
-def test_fresh_forgets_only_what_a_run_has_written(tmp_path):
-    rows = tmp_path / "rows.csv"
-    rows.write_text("device,time,uptime_s\ngw-1,2026-01-05T00:00:00Z,60\n")
-    succeeds("run", rows, "--out", "out", cwd=tmp_path)
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    succeeds("run", rows, "--out", "out", "--epoch", 3600, "--fresh", cwd=tmp_path)
-    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_a_run_that_got_nowhere_does_not_hold_its_directory(tmp_path):
     failed = aiops("run", TELEMETRY, "--out", "out", "--column", "device=gadget", cwd=tmp_path)
     assert "no column 'gadget' to be the device" in failed.fails(1)
-    typo = aiops("run", TELEMETRY / "2026-01-06.parquet", "--out", "other", cwd=tmp_path).fails(1)
+    # another one may have it; this one has nothing to find, and says so
+    only = ("--detector", "reboot_drift", "--alarm-budget", 0.001, "--fail-on-finding")
+    quiet = succeeds("run", TELEMETRY, *only, "--out", "out", cwd=tmp_path)
+    assert "nothing is about to wear out" in quiet.out
+    assert "Actions: none proposed." in quiet.out
+
+
+def test_a_file_that_is_not_there_leaves_no_directory(tmp_path):
+    typo = aiops("run", TELEMETRY / "2026-01-06.parquet", "--out", "out", cwd=tmp_path).fails(1)
     assert "did you mean 2026-01-05.parquet?" in typo
-    assert not (tmp_path / "other").exists()
-    only = ("--detector", "silence")
-    succeeds("run", TELEMETRY, *only, "--out", "out", cwd=tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 # -- rows that are odd ----------------------------------------------------------------------------
@@ -205,11 +189,12 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_names_are_shown_as_they_are_but_for_what_controls_a_terminal(odd):
+def test_odd_names_are_shown_as_they_are_and_bad_lines_are_told(odd):
     said = succeeds("run", "odd.ndjson", "--out", "out", cwd=odd)
     for name in ("gw[/x]", "[red]a", "gw:warning:1", "a\ufffdb", "gw\ufffd[31m", "日本語の装置"):
         assert f"{name} " in said.out
     assert "x" * 30 in said.out
+    assert "Not read: 3 lines without telemetry" in said.out
     assert not too_wide(said.out)
     by_device = {f["device_id"]: f for f in read(odd / "out", "findings")}
     assert set(by_device) == set(ODD)
@@ -218,11 +203,6 @@ def test_names_are_shown_as_they_are_but_for_what_controls_a_terminal(odd):
     why = succeeds("explain", by_device["gw[/x]"]["id"], "--out", "out", cwd=odd)
     assert "gw[/x]" in why.out
     assert "c[/c]" in why.out
-
-
-def test_lines_that_are_no_telemetry_are_told(odd, tmp_path):
-    said = succeeds("run", odd / "odd.ndjson", "--detector", "silence", "--out", "o", cwd=tmp_path)
-    assert "Not read: 3 lines without telemetry" in said.out
 
 
 def test_nothing_but_such_lines_is_an_error(tmp_path):
