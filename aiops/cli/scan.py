@@ -104,6 +104,8 @@ def _expand(files: list[str]) -> list[Path]:
                 stream = "; a stream cannot be scanned, only run" if name == "-" else ""
                 raise FileError(f"{name}: there is no such file, and none matches it{stream}")
             found += [Path(match) for match in matches]
+    if not found:
+        raise FileError(f"{', '.join(files)}: no file in there; name files with telemetry")
     return list(dict.fromkeys(found))
 
 

@@ -36,6 +36,11 @@ def read_frame(frame: ArrowStream | Any) -> pa.Table:
         )
     try:
         return pa.RecordBatchReader.from_stream(frame).read_all()
+    except pa.ArrowTypeError as cause:
+        raise FrameError(
+            f"a column holds values of several types ({'; '.join(map(str, cause.args))}); give it "
+            f"one type, e.g. frame.astype({{'column': str}})"
+        ) from cause
     except pa.ArrowInvalid as cause:
         raise FrameError(
             f"a frame was expected, {type(frame).__module__}.{type(frame).__qualname__} gave a "

@@ -56,3 +56,8 @@ def test_what_is_no_frame_says_what_would_work() -> None:
         read_frame(pl.LazyFrame({"a": [1]}))
     with pytest.raises(FrameError, match="the whole frame, not one of its columns"):
         read_frame(TABLE.column("ts"))
+
+
+def test_a_column_of_several_types_says_what_to_do() -> None:
+    with pytest.raises(FrameError, match=r"device_id.*give it one type"):
+        read_frame(pd.DataFrame({"device_id": ["a", 2], "ts": [1, 2]}))
