@@ -201,7 +201,7 @@ def _show_wear(out: Console, results: Results, top: int) -> None:
         show_table(out, shown, len(some))
     shown = table(
         f"Flash wear: {count(len(gone), 'medium', 'media')} worn out already",
-        ("device", "used", "cohort", "since", "finding"),
+        ("device", "used", "cohort", "last read", "finding"),
         right=("used",),
         wrap=("device", "cohort"),
     )
