@@ -185,8 +185,8 @@ def _show_wear(out: Console, results: Results, top: int) -> None:
     ):
         shown = table(
             f"Flash wear: {count(len(some), 'medium', 'media')} {title}",
-            ("device", "used", "earliest (p10)", "even odds", "latest (p90)", "finding"),
-            right=("used",),
+            ("device", "found at", "from (p10)", "even odds", "to (p90)", "finding"),
+            right=("found at",),
             wrap=("device",),
         )
         for f in some[:top]:
@@ -208,7 +208,7 @@ def _show_wear(out: Console, results: Results, top: int) -> None:
     for f in gone[:top]:
         shown.add_row(
             where(f),
-            Text(f"{max(100.0, 100 * f['observed']):.0f} %", style="red"),
+            Text(f"{100 * f['observed']:.0f} %" if f["observed"] >= 1 else "≥ 100 %", style="red"),
             f["cohort"] or "-",
             day(results.date(f, "p50")),
             short(f["id"]),

@@ -22,17 +22,10 @@ class Wrong(NamedTuple):
 
 CASES = {
     "a missing file": Wrong(("scan", "no.csv"), 1, ("no.csv: there is no such file",)),
-    "a missing pattern": Wrong(("scan", "logs/*.csv"), 1, ("logs/*.csv", "none matches")),
     "a stream to scan": Wrong(("scan", "-"), 1, ("cannot be scanned",)),
     "an unknown format": Wrong(("scan", "notes.txt"), 1, ("notes.txt", ".parquet", ".csv")),
     "an unknown role": Wrong(
         ("scan", TELEMETRY, "--column", "devcie=x"), 2, ("'devcie'", "did you mean device?")
-    ),
-    "half a role": Wrong(("run", TELEMETRY, "--column", "device"), 2, ("device=serial",)),
-    "an unknown column": Wrong(
-        ("scan", TELEMETRY, "--column", "device=devise_id"),
-        1,
-        ("'devise_id'", "did you mean device_id"),
     ),
     "an unknown detector": Wrong(
         ("run", TELEMETRY, "--detector", "flash_waer"),
@@ -41,7 +34,6 @@ CASES = {
     ),
     "an unknown scenario": Wrong(("simulate", "--scenario", "dmeo"), 2, ("did you mean demo?",)),
     "an unknown stream": Wrong(("run", "-", "--stream", "avro"), 2, ("ndjson or arrow",)),
-    "a stream among files": Wrong(("run", TELEMETRY, "-"), 2, ("cannot be mixed",)),
     "a file for a directory": Wrong(
         ("run", TELEMETRY, "--out", "notes.txt"), 1, ("notes.txt is a file",)
     ),
@@ -65,10 +57,7 @@ USAGE = {
     "an unknown command": (("explian",), "Did you mean 'explain'?"),
     "an unknown option": (("demo", "--sed", 1), "--sed"),
     "nothing to explain": (("explain",), "Missing argument"),
-    "an epoch of nothing": (("run", TELEMETRY, "--epoch", 0), "--epoch"),
     "an epoch of ages": (("run", TELEMETRY, "--epoch", 10**17), "--epoch"),
-    "no budget": (("run", TELEMETRY, "--alarm-budget", "nan"), "--alarm-budget"),
-    "a negative seed": (("simulate", "--seed", -1), "--seed"),
 }
 
 
