@@ -40,9 +40,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-## The tests again with the kernels as plain Python
+## The tests again with the kernels as plain Python (the command line runs compiled, once)
 test-nojit: $(VENV)/.installed
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest --ignore=tests/cli $(PYTEST_FLAGS)
 
 ## Style, format, types, and which room imports which
 check: $(VENV)/.installed
