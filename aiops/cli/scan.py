@@ -129,8 +129,8 @@ def show_drives(screen: Console, drives: list[Answer], top: int) -> None:
     screen.print(f"[bold]{count(len(drives), 'report')}[/] of smartctl")
     shown = table(
         f"{count(len(flash), 'flash drive')} with an endurance figure",
-        ("model", "serial", "used", "by", "spare", "written"),
-        right=("used", "spare", "written"),
+        ("model", "serial", "used", "by", "spare", "written", "cycles"),
+        right=("used", "spare", "written", "cycles"),
         wrap=("model", "serial"),
     )
     for d in flash[:top]:
@@ -141,6 +141,7 @@ def show_drives(screen: Console, drives: list[Answer], top: int) -> None:
             d["wear_source"].removesuffix("_remaining"),
             _number(d["spare_percent"], " %"),
             _bytes(d["bytes_written"]),
+            _number(d["power_cycles"]),
         )
     show_table(screen, shown, len(flash))
     shown = table(
