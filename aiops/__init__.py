@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiops.connectors.models import load_model
     from aiops.connectors.simulator import SCENARIOS, Simulation
     from aiops.detectors import DETECTORS
+    from aiops.detectors.flash_failure import FlashFailure
     from aiops.detectors.flash_wear import FlashWear
     from aiops.detectors.reboot_drift import RebootDrift
     from aiops.detectors.river_guest import RiverGuest
@@ -30,6 +31,7 @@ __all__ = [
     "AlertRule",
     "Checkpoint",
     "Engine",
+    "FlashFailure",
     "FlashWear",
     "Inventory",
     "Node",
@@ -51,6 +53,7 @@ _HOME = {
     "Checkpoint": "aiops.engine.run",
     "DETECTORS": "aiops.detectors",
     "Engine": "aiops.engine.engine",
+    "FlashFailure": "aiops.detectors.flash_failure",
     "FlashWear": "aiops.detectors.flash_wear",
     "Inventory": "aiops.fleet.inventory",
     "Node": "aiops.fleet.inventory",

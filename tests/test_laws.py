@@ -52,7 +52,8 @@ def whole(scenario) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    return telemetry(wear_per_year=3.0, reboots_per_week=4.0, reboot_drift_share=0.5)
+    faults = (Fault("failing", "fleet", 1.0, days=9.0),)
+    return telemetry(wear_per_year=3.0, reboots_per_week=4.0, reboot_drift_share=0.5, faults=faults)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -69,6 +70,7 @@ def test_a_detector_is_silent_on_a_healthy_fleet(name):
 DAY = 86_400_000_000_000
 VOICES = {
     # name -> the fault, and by how many days after its onset it must have been said
+    "flash_failure": (Fault("failing", "gw-0003", 20.0, days=30.0), 29.0),
     "flash_wear": (Fault("wear", "gw-0003", 2.0, days=40.0), 37.0),
     "reboot_drift": (Fault("reboots", "gw-0004", 30.0, size=20.0), 25.0),
     "silence": (Fault("dead", "gw-0005", 20.0), 1.0),

@@ -15,6 +15,7 @@ SURFACE = [
     "AlertRule",
     "Checkpoint",
     "Engine",
+    "FlashFailure",
     "FlashWear",
     "Inventory",
     "Node",

@@ -17,6 +17,7 @@ DAY_S = 86_400.0
 
 RESPONSES: dict[str, tuple[Kind, ...]] = {
     "flash_wear": ("schedule_maintenance",),
+    "flash_failure": ("schedule_maintenance",),
     # Many of one cohort: what they share is suspect, not each device.
     "reboot_drift": ("hold_rollout", "schedule_maintenance"),
     # Unreachable is not dead: nothing is moved, drained or fenced for silence alone.

@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "Say what wears out, what drifts and what to do about it.",
     "scan": "Say what is in files, and how they are read.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
+    "train": "Learn from a history what a detector is to expect.",
     "simulate": "Write a fleet whose truth is known.",
 }
 """Command -> what it is for; its function has its name, in a module of that name."""

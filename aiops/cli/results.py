@@ -148,6 +148,7 @@ def show(out: Console, results: Results, top: int) -> None:
     """Print the results of a run, the most pressing first."""
     _show_totals(out, results.totals)
     _show_wear(out, results, top)
+    _show_failing(out, results.firing("flash_failure"), top)
     _show_rates(out, results.firing("reboot_drift"), top)
     _show_silence(out, results.firing("silence"), top)
     _show_incidents(out, results.open_incidents(), top)
@@ -220,6 +221,19 @@ def _is_over(results: Results, finding: Record) -> bool:
     """Say whether a medium is worn out now: its date is then known and no longer an interval."""
     early, late = results.date(finding, "p5"), results.date(finding, "p95")
     return bool(finding["observed"] >= 1.0 or (early and early == late))
+
+
+def _show_failing(out: Console, findings: list[Record], top: int) -> None:
+    findings.sort(key=lambda f: (-f["score"], f["device_id"], f["part"]))
+    shown = table(
+        f"Failing flash: {count(len(findings), 'medium', 'media')} that may not last",
+        ("device", "noticed", "what it says", "finding"),
+        wrap=("device", "what it says"),
+    )
+    for f in findings[:top]:
+        says = f["sentence"].partition(": ")[2].rstrip(".") or f["sentence"]
+        shown.add_row(where(f), minute(f["ts"]), says, short(f["id"]))
+    show_table(out, shown, len(findings))
 
 
 def _show_rates(out: Console, findings: list[Record], top: int) -> None:

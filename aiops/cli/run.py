@@ -23,6 +23,7 @@ from aiops.connectors.arrow_stream import ArrowStreamSource
 from aiops.connectors.files import FRAME_ROWS, FilesSource
 from aiops.connectors.inventory import read_inventory
 from aiops.connectors.jsonl import JsonlSink
+from aiops.connectors.models import load_prior
 from aiops.connectors.ndjson import NdjsonSource
 from aiops.connectors.reading.opening import BadLines
 from aiops.connectors.smartctl import SmartctlSource
@@ -113,6 +114,10 @@ def run(
             metavar="PATH",
         ),
     ] = None,
+    wear_prior: Annotated[
+        Path | None,
+        typer.Option(help="Prior of flash_wear that `aiops train wear` wrote.", metavar="DIR"),
+    ] = None,
     checkpoint_rows: Annotated[
         int, typer.Option(help="Save the state after so many rows.", min=1, metavar="ROWS")
     ] = 1_000_000,
@@ -132,7 +137,7 @@ def run(
     """
     roles = columns(column)
     engine = Engine(
-        rules(detector, alarm_budget),
+        rules(detector, alarm_budget, wear_prior),
         inventory=read_inventory(inventory) if inventory else Inventory(),
         layout=roles,
         epoch_s=epoch,
@@ -149,6 +154,7 @@ def run(
         "lateness": lateness,
         "column": roles,
         "warehouse": str(warehouse) if warehouse else None,
+        "wear_prior": str(wear_prior) if wear_prior else None,
     }
     claim(out, about, fresh)
     sinks: list[Sink] = [JsonlSink(out)]
@@ -167,16 +173,21 @@ def run(
         raise typer.Exit(3)
 
 
-def rules(names: list[str] | None, alarm_budget: float) -> tuple[AlertRule, ...]:
+def rules(
+    names: list[str] | None, alarm_budget: float, wear_prior: Path | None = None
+) -> tuple[AlertRule, ...]:
     """Return a rule for each detector named (all by default), at the given alarm budget."""
     made = []
+    told = {"flash_wear": {"prior": load_prior(wear_prior)}} if wear_prior else {}
     for name in dict.fromkeys(names or DETECTORS):
         if name not in DETECTORS:
             raise SettingsError(
                 f"no detector is called {name!r}; there are {', '.join(DETECTORS)}"
                 f"{closest(name, DETECTORS)}"
             )
-        made.append(AlertRule(replace(DETECTORS[name](), alarm_budget=alarm_budget)))
+        made.append(
+            AlertRule(replace(DETECTORS[name](), alarm_budget=alarm_budget, **told.get(name, {})))
+        )
     return tuple(made)
 
 

@@ -1,4 +1,4 @@
-"""Frozen models on disk: ``models/<name>/<version>/`` with the model and its card, no pickle."""
+"""Frozen models and priors on disk: ``models/<name>/<version>/`` with a card, no pickle."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import skops.io
 
 from aiops.detectors.frozen_model import FrozenModel
+from aiops.detectors.wear_prior import PRIOR_FILE, WearPrior, decode_prior
 from aiops.errors import FileError
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
@@ -46,10 +48,9 @@ def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, st
         "limit": detector.limit,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in card.items()]
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "model.skops").write_bytes(content)
-    (directory / "card.toml").write_text("".join(lines), encoding="utf-8")
+    _write_card(directory, card)
 
 
 def load_model(directory: str | Path) -> FrozenModel:
@@ -96,6 +97,39 @@ def load_model(directory: str | Path) -> FrozenModel:
         name=name,
         version=version,
     )
+
+
+def save_prior(directory: str | Path, prior: WearPrior, about: dict[str, str]) -> None:
+    """Write a wear prior and its card, which also says `about` it, to `directory`."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(prior), indent=1)
+    (directory / PRIOR_FILE).write_bytes(text + b"\n")
+    _write_card(directory, {**about, "digest": prior.digest})
+
+
+def load_prior(directory: str | Path) -> WearPrior:
+    """Read the wear prior that `save_prior` wrote.
+
+    Raises
+    ------
+    FileError
+        There is none, or it is not one.
+    """
+    path = Path(directory) / PRIOR_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}); a wear prior is a directory as "
+            f"`aiops train wear` writes it"
+        ) from error
+    return decode_prior(content, str(path))
+
+
+def _write_card(directory: Path, card: dict[str, Any]) -> None:
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in card.items()]
+    (directory / "card.toml").write_text("".join(lines), encoding="utf-8")
 
 
 def _name_and_version(directory: Path) -> tuple[str, int]:

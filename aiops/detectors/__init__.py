@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from aiops.detectors.flash_failure import FlashFailure
 from aiops.detectors.flash_wear import FlashWear
 from aiops.detectors.reboot_drift import RebootDrift
 from aiops.detectors.silence import Silence
 
 DETECTORS: dict[str, type] = {
+    "flash_failure": FlashFailure,
     "flash_wear": FlashWear,
     "reboot_drift": RebootDrift,
     "silence": Silence,

@@ -95,8 +95,10 @@ class Silence:
     def close(self, memory: RhythmMemory, epoch: Epoch) -> Scores | None:
         """Judge all devices; observed is the silence, expected the typical interval, seconds.
 
-        Parts are not judged: their device speaks for them, and they for it.
+        Parts are not judged: their device speaks for them, and they for it. A medium that has been
+        replaced takes its rhythm with it.
         """
+        memory.place[epoch.replaced] = -1
         scores = no_scores(epoch.size)
         rhythm_close(
             epoch.clock,

@@ -9,13 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.fleet.buffer import Merged
-from aiops.kernels.admission import mark_late, pin_source, unwrap_counter
+from aiops.kernels.admission import mark_late, pin_source, unwrap_counter, unwrap_reading
 from aiops.kernels.rows import B1, F8, I1, I4, I8
 from aiops.telemetry.normalised import NO_TIME
 from aiops.telemetry.vocabulary import VOCABULARY
 
-STEP_OF = {"storage.wear.used_ratio": "storage.wear.step_ratio"}
-"""Where a pinned source's step goes, for metrics whose sources have one."""
+ABOUT_SOURCE = {
+    "storage.wear.used_ratio": {
+        "storage.wear.step_ratio": "step",
+        "storage.wear.trust_ratio": "trust",
+    }
+}
+"""Metric -> columns that say something of the source it is pinned to, and what."""
 
 
 class Rejected(NamedTuple):
@@ -43,9 +48,12 @@ class SeriesState:
             self._growing[f"last_ts/{name}"] = (np.int64, NO_TIME)
             if metric.sources:
                 self._growing[f"pinned/{name}"] = (np.int8, -1)
-            if metric.kind == "counter":
+            if metric.kind == "counter" or any(source.wrap for source in metric.sources):
                 self._growing[f"previous/{name}"] = (np.float64, -np.inf)
                 self._growing[f"offset/{name}"] = (np.float64, 0.0)
+            if metric.kind == "counter":
+                self._growing[f"low/{name}"] = (np.float64, 0.0)
+                self._growing[f"lows/{name}"] = (np.int8, 0)
         for key, (dtype, _) in self._growing.items():
             self.arrays[key] = np.zeros(0, dtype=dtype)
 
@@ -84,11 +92,11 @@ class SeriesState:
             if f"offset/{name}" in self.arrays:
                 rejected.extend(self._unwrap(name, merged, value, chosen))
             columns[name] = value
-            if name in STEP_OF:
-                steps = np.array([s.step for s in VOCABULARY[name].sources] + [np.nan])
-                step = steps[chosen]
-                step[np.isnan(value)] = np.nan
-                columns[STEP_OF[name]] = step
+            for column, what in ABOUT_SOURCE.get(name, {}).items():
+                told = [getattr(source, what) for source in VOCABULARY[name].sources]
+                of_row = np.array([*told, np.nan])[chosen]
+                of_row[np.isnan(value)] = np.nan
+                columns[column] = of_row
         return columns, rejected
 
     def _pin(self, name: str, merged: Merged, chosen: I1) -> tuple[F8, list[Rejected]]:
@@ -117,6 +125,10 @@ class SeriesState:
         sources = VOCABULARY[name].sources
         wrap = np.array([s.wrap for s in sources] + [0.0])
         resets = np.array([s.resets for s in sources] + [False])
+        previous, offset = self.arrays[f"previous/{name}"], self.arrays[f"offset/{name}"]
+        if VOCABULARY[name].kind != "counter":
+            unwrap_reading(merged.device, value, chosen, wrap, previous, offset)
+            return
         backwards: B1 = np.zeros(len(value), dtype=np.bool_)
         if unwrap_counter(
             merged.device,
@@ -124,8 +136,10 @@ class SeriesState:
             chosen,
             wrap,
             resets,
-            self.arrays[f"previous/{name}"],
-            self.arrays[f"offset/{name}"],
+            previous,
+            offset,
+            self.arrays[f"low/{name}"],
+            self.arrays[f"lows/{name}"],
             backwards,
         ):
             yield _blank("counter_backwards", name, merged, value, backwards)

@@ -13,6 +13,9 @@ NO_TIME = np.iinfo(np.int64).min
 BEST_DEVICE, BEST_TS, SECOND_TS, STAMPED, WATERMARK, FIRST_OPEN = range(6)
 NOBODY, HEARTBEAT = -1, -2
 
+LOWS_TO_BEGIN = 3
+"""A counter that stands lower than it did so often in a row has begun anew."""
+
 
 @kernel
 def advance_clock(
@@ -174,14 +177,19 @@ def unwrap_counter(
     resets: B1,
     previous: F8,
     offset: F8,
+    low: F8,
+    lows: I1,
     backwards: B1,
 ) -> int:
     """Make a counter continue across wraps and resets, in place.
 
     `wrap` and `resets` [s + 1] describe source `chosen` [n] (index -1, the last, for none): after
     how much it wraps (0: never), and whether it starts again at boot. A fall from near the top of
-    the range to near its bottom is a wrap; any other fall is a reset where the source resets, and
-    otherwise impossible: the value is marked and left as it is. Returns how many were marked.
+    the range to near its bottom is a wrap (who has been beyond the top does not wrap there); any
+    other fall is a reset where the source resets, and otherwise impossible: the value is marked and
+    left as it is. `LOWS_TO_BEGIN` such readings that follow each other and do not fall again are
+    another counter, which begins where it stands. `low` and `lows` [devices] keep the last of them
+    and how many there were. Returns how many were marked.
     """
     n = 0
     for i in range(value.shape[0]):
@@ -192,17 +200,43 @@ def unwrap_counter(
         before = previous[d]
         if v < before:
             s = chosen[i]
-            if wrap[s] > 0.0 and before > 0.75 * wrap[s] and v < 0.25 * wrap[s]:
+            if 0.75 * wrap[s] < before < wrap[s] and v < 0.25 * wrap[s]:
                 offset[d] += wrap[s]
             elif resets[s]:
                 offset[d] += before
             else:
-                backwards[i] = True
-                n += 1
-                continue
+                lows[d] = lows[d] + 1 if lows[d] > 0 and v >= low[d] else 1
+                low[d] = v
+                if lows[d] < LOWS_TO_BEGIN:
+                    backwards[i] = True
+                    n += 1
+                    continue
+                offset[d] = 0.0
+        lows[d] = 0
         previous[d] = v
         value[i] = v + offset[d]
     return n
+
+
+@kernel
+def unwrap_reading(device: I4, value: F8, chosen: I1, wrap: F8, previous: F8, offset: F8) -> None:
+    """Make a reading that may also fall continue where its byte was too short, in place.
+
+    As `unwrap_counter`, but a fall that is no wrap is a reading like any other, and a leap from
+    near the bottom to near the top takes a wrap back.
+    """
+    for i in range(value.shape[0]):
+        v = value[i]
+        if np.isnan(v):
+            continue
+        d = device[i]
+        before, width = previous[d], wrap[chosen[i]]
+        if 0.75 * width < before < width and v < 0.25 * width:
+            offset[d] += width
+        elif offset[d] > 0.0 and before < 0.25 * width and v > 0.75 * width:
+            offset[d] -= width
+        previous[d] = v
+        value[i] = v + offset[d]
 
 
 @kernel

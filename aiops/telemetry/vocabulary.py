@@ -23,8 +23,10 @@ class Source:
     name: str
     step: float = math.nan
     """What one tick of the reading is worth, in the metric's unit; NaN: continuous."""
+    trust: float = 1.0
+    """Share of readings that a better source of the same quantity confirms."""
     wrap: float = 0.0
-    """The counter starts again at zero after this much; 0: it does not wrap."""
+    """It starts again at zero after this much, in the metric's unit; 0: it does not wrap."""
     resets: bool = False
     """The counter starts again at zero when the device boots."""
 

@@ -30,7 +30,7 @@ CASES = {
     "an unknown detector": Wrong(
         ("run", TELEMETRY, "--detector", "flash_waer"),
         2,
-        ("'flash_waer'", "did you mean flash_wear?", "silence"),
+        ("'flash_waer'", "did you mean flash_wear", "silence"),
     ),
     "an unknown scenario": Wrong(("simulate", "--scenario", "dmeo"), 2, ("did you mean demo?",)),
     "an unknown stream": Wrong(("run", "-", "--stream", "avro"), 2, ("ndjson or arrow",)),

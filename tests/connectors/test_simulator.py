@@ -339,7 +339,11 @@ def test_counters_of_flash_only_grow_except_at_boot_where_their_source_resets() 
     falls = 0
     for d in range(scenario.devices):
         own = is_part & (device == d)
-        for name in ("storage.power_on_time", "storage.bytes_written/nvme"):
+        for name in (
+            "storage.power_on_time",
+            "storage.bytes_written/nvme",
+            "storage.media_errors",
+        ):
             values = column(table, name)[own]
             assert np.isnan(values).all() or np.all(np.diff(values) >= 0)
         fell = np.flatnonzero(np.diff(column(table, "storage.bytes_written/diskstats")[own]) < 0)
@@ -358,6 +362,29 @@ def gap_days(table: pa.Table, name: str, by: str = "ts") -> tuple[float, float]:
     day = np.sort((column(own, by) - CLEAN.start_ns) / DAY_NS)
     place = int(np.argmax(np.diff(day)))
     return float(day[place]), float(day[place + 1])
+
+
+def test_a_failing_flash_errs_runs_out_of_spare_and_is_read_only_unworn() -> None:
+    fault = Fault("failing", "fleet", 2.0, days=20.0)
+    scenario = replace(CLEAN, days=25, faults=(fault,))
+    parts = of_parts(history(scenario))
+    day = (column(parts, "ts") - scenario.start_ns) / DAY_NS
+    early, late = day < 2.0, day > 22.1
+    errors, spare = column(parts, "storage.media_errors"), column(parts, "storage.spare_ratio")
+    warning, reserve = column(parts, "storage.critical_warning"), column(parts, "storage.pre_eol")
+    assert np.nanmax(errors[early]) == 0.0
+    assert np.nanmin(errors[late]) > 10.0
+    assert np.nanmin(spare[early]) == 1.0
+    assert np.nanmax(spare[late]) == 0.0
+    assert set(warning[early & ~np.isnan(warning)]) == {0.0}
+    assert set(warning[late & ~np.isnan(warning)]) == {9.0}
+    assert set(reserve[early & ~np.isnan(reserve)]) == {1.0}
+    assert set(reserve[late & ~np.isnan(reserve)]) == {3.0}
+    assert Simulation(scenario).true_wear(number(parts), column(parts, "ts")).max() < 0.93
+    truth = Simulation(scenario).truth.to_pylist()
+    told = [row for row in truth if row["fault"] == "failing"]
+    assert all(row["part"] and row["end_ts"] is None for row in told)
+    assert len(told) == scenario.devices
 
 
 def test_a_link_outage_is_lost_or_sent_later() -> None:
@@ -572,6 +599,7 @@ def test_an_impossible_setting_is_refused(changes: dict[str, object], message: s
     [
         (("fire", "gw-0001", 3.0), "fault kind 'fire': use one of wear, "),
         (("wear", "gw-0001", 3.0), "needs a number of days"),
+        (("failing", "gw-0001", 3.0), "needs a number of days"),
         (("heat", "gw-0001", 3.0, -1.0), "days and size must be above 0"),
         (("heat", "gw-0001", float("nan")), "start_day finite"),
     ],

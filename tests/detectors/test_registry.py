@@ -41,6 +41,12 @@ def stream(seed=0, n=400):
         "device.boot_count": 3.0 + boot,
         "device.reboot_planned": (boot % 2.0),
         "temperature.celsius": 30.0 + hours % 24.0,
+        "storage.spare_ratio": 1.0 - np.floor(hours / 20.0) / 100.0,
+        "storage.spare_threshold_ratio": np.full(n, 0.1),
+        "storage.critical_warning": np.zeros(n),
+        "storage.pre_eol": np.ones(n),
+        "storage.media_errors": np.floor(hours / 300.0),
+        "storage.reallocated": 5.0 + np.floor(hours / 90.0),
     }
     for column in columns.values():
         column[rng.random(n) < 0.33] = np.nan

@@ -15,6 +15,9 @@ from aiops.kernels.rows import B1, F8, I8
 NORMALS = 7
 """Normal numbers that a device's metrics need at a tick."""
 
+MEDIA_ERRORS = 40.0
+"""Counted until a failing flash is read-only."""
+
 DISKSTATS_WRAP = 2.0**41
 """Bytes: a 32-bit kernel counts 2**32 sectors of 512."""
 
@@ -41,6 +44,7 @@ PART_METRICS = (
     "storage.spare_ratio",
     "storage.spare_threshold_ratio",
     "storage.critical_warning",
+    "storage.media_errors",
     "storage.power_on_time",
     "storage.unsafe_shutdowns",
 )
@@ -97,6 +101,7 @@ class Nature:
         ).T[:, site]
         self._heat = _windows("heat", scenario, lives)
         self._weak_links = _windows("link", scenario, lives)
+        self._failing = _failing(scenario, lives)
 
     def true_wear(self, device: I8, ms: I8) -> F8:
         """Return the true wear of the flash of `device` at `ms` (same shapes)."""
@@ -159,8 +164,12 @@ class Nature:
         since_boot = (written - self._bytes_at_boot[boot]) % DISKSTATS_WRAP
         nvme = np.where(self._is_nvme[device], 1.0, np.nan)
         emmc = np.where(self._is_nvme[device], np.nan, 1.0)
-        # Spare goes from weak_at on and is gone a tenth of a life later.
-        spare = np.clip(1.0 - (wear - traits.weak_at) / 0.1, 0.0, 1.0)
+        start_ms, days_ms = self._failing[device].T
+        failed = np.clip((ms - start_ms) / days_ms, 0.0, 1.0)
+        # Spare goes from weak_at on and is gone a tenth of a life later, worn or failed.
+        worn = np.clip((wear - traits.weak_at) / 0.1, 0.0, 1.0)
+        spare = 1.0 - np.maximum(worn, failed**2)
+        warning = 1.0 * (spare < 0.1) + 4.0 * (wear >= 1.05) + 8.0 * (failed >= 1.0)
         unsafe = self._unplanned[boot] - self._unplanned[self._first_boot[device]]
         on_hours = np.floor((traits.age_s + ms / 1000.0) / 3600.0)
         return {
@@ -171,7 +180,8 @@ class Nature:
             "storage.pre_eol": emmc * (1.0 + (spare <= 0.2) + (spare <= 0.1)),
             "storage.spare_ratio": nvme * np.ceil(spare * 100.0) / 100.0,
             "storage.spare_threshold_ratio": nvme * 0.1,
-            "storage.critical_warning": nvme * (1.0 * (spare < 0.1) + 4.0 * (wear >= 1.05)),
+            "storage.critical_warning": nvme * warning,
+            "storage.media_errors": nvme * np.floor(MEDIA_ERRORS * failed),
             "storage.power_on_time": nvme * on_hours * 3600.0,
             "storage.unsafe_shutdowns": nvme * (traits.unsafe_shutdowns + unsafe),
         }
@@ -209,3 +219,13 @@ def _windows(kind: FaultKind, scenario: Scenario, lives: Sequence[Life]) -> list
         for fault in scenario.faults
         if fault.kind == kind
     ]
+
+
+def _failing(scenario: Scenario, lives: Sequence[Life]) -> F8:
+    """Return [devices, 2] when the flash begins to fail, and for how long it fails, in ms."""
+    began = np.full((len(lives), 2), (np.inf, 1.0))
+    for i, life in enumerate(lives):
+        for fault in life.faults:
+            if fault.kind == "failing" and fault.start_day * DAY_MS < began[i, 0]:
+                began[i] = fault.start_day * DAY_MS, fault.days * DAY_MS
+    return began

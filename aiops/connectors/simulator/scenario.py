@@ -17,7 +17,9 @@ BLOCK_TICKS = 24
 
 DEVICE = re.compile(r"gw-\d{4,}\Z")
 
-FaultKind = Literal["wear", "writes", "reboots", "heat", "outage", "power_cut", "link", "dead"]
+FaultKind = Literal[
+    "wear", "writes", "failing", "reboots", "heat", "outage", "power_cut", "link", "dead"
+]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 
@@ -80,6 +82,8 @@ class Fault:
     ========== ============================================== ===========================
     wear       so many writes that the flash is worn out      after about `days`
     writes     the write rate is multiplied                   for `days`, by `size`
+    failing    the flash errs, loses its spare blocks and is  after `days`
+               read-only in the end, worn or not
     reboots    the rate of unplanned reboots is multiplied    for `days`, by `size`
     heat       the ambient temperature rises, stays, falls    for `days`, by `size` Cel
     outage     the link is down; devices run on               for `days`
@@ -101,13 +105,13 @@ class Fault:
             raise SettingsError(f"fault kind {self.kind!r}: use one of {', '.join(FAULT_KINDS)}")
         if not (self.days > 0.0 and self.size > 0.0 and math.isfinite(self.start_day)):
             raise SettingsError(f"{self}: days and size must be above 0, start_day finite")
-        if self.kind in ("wear", "power_cut") and math.isinf(self.days):
+        if self.kind in ("wear", "failing", "power_cut") and math.isinf(self.days):
             raise SettingsError(f"fault {self.kind!r} of {self.where} needs a number of days")
 
     @property
     def end_day(self) -> float:
-        """When it is over; inf: never. Wear and death do not end."""
-        return math.inf if self.kind in ("wear", "dead") else self.start_day + self.days
+        """When it is over; inf: never. Wear, failing flash and death do not end."""
+        return math.inf if self.kind in ("wear", "failing", "dead") else self.start_day + self.days
 
 
 @dataclass(frozen=True)

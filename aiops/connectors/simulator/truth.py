@@ -25,8 +25,8 @@ TRUTH = pa.schema(
 )
 """One row for each device and each part with `fault` ``none``: its rate in health (unplanned
 reboots per second; true wear per second) and when the part's true wear reaches 1, which may be
-after the end. One more row for each fault of a device, at its part for ``wear`` and ``writes``.
-`end_ts` null: it does not end."""
+after the end. One more row for each fault of a device, at its part for ``wear``, ``writes`` and
+``failing``. `end_ts` null: it does not end."""
 
 
 def build_truth(scenario: Scenario, lives: Iterable[Life]) -> pa.Table:
@@ -55,6 +55,8 @@ def _rows(scenario: Scenario, life: Life) -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = device
         if fault.kind in ("wear", "writes"):
             row = {**flash, "rate_after": life.wear_rate * _wear_factor(life, fault)}
+        elif fault.kind == "failing":
+            row = {**flash, "rate_after": life.wear_rate}
         elif fault.kind == "reboots":
             row = {**device, **reboots, "rate_after": life.reboot_rate * fault.size}
         elif fault.kind == "power_cut" and not math.isnan(life.traits.charge):
