@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 Status = Literal["firing", "resolved"]
+Reason = Literal["", "recovered", "replaced"]
+"""A finding is resolved when the score came back, or when the medium has left."""
 Severity = Literal["info", "low", "warning", "high", "critical"]
 
 
@@ -27,6 +29,11 @@ def isoformat(ts: int | None) -> str | None:
     moment = datetime.fromtimestamp(ts // 1_000_000_000, tz=UTC)
     micros = ts % 1_000_000_000 // 1000
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{micros:06d}Z" if micros else "Z")
+
+
+def fingerprint(rule: str, device_id: str, part: str, medium_id: str) -> str:
+    """Return the stable name of *this rule on this part*, whenever it fires."""
+    return content_id("fp", rule, device_id, part, medium_id)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Finding:
     """What was found, in words."""
     evidence: dict[str, float] = field(default_factory=dict)
     forecast: dict[str, Any] | None = None
+    reason: Reason = ""
+    """Why it was resolved; empty while it fires."""
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Finding:
@@ -64,7 +73,7 @@ class Finding:
     @property
     def fingerprint(self) -> str:
         """Stable name of *this rule on this part*, whenever it fires."""
-        return content_id("fp", self.rule, self.device_id, self.part, self.medium_id)
+        return fingerprint(self.rule, self.device_id, self.part, self.medium_id)
 
     @property
     def id(self) -> str:

@@ -14,7 +14,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "warning", "high", "critical"
 
 Opened = dict[str, dict[str, Any]]
 """Open incidents by key, as plain values: ``opened_ts``, ``severity``, ``site``, ``rule``,
-``title`` and ``devices``, where each device has the list of its parts that are firing."""
+``title`` and ``devices``, where each device has the list of its parts and media that are
+firing."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,13 @@ class Grouping:
 
 def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
     """Add the finding to its incident, or take it out; return the incident's key."""
+    name = "/".join(filter(None, (finding.part, finding.medium_id)))
     keys = (f"{finding.rule}@site:{finding.site}", f"{finding.rule}@{finding.device_id}")
     if finding.status == "resolved":
         for key in keys:
             parts = opened.get(key, {}).get("devices", {}).get(finding.device_id)
-            if parts and finding.part in parts:
-                parts.remove(finding.part)
+            if parts and name in parts:
+                parts.remove(name)
                 if not parts:
                     del opened[key]["devices"][finding.device_id]
                 return key
@@ -126,8 +128,8 @@ def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
     )
     incident["severity"] = max(incident["severity"], finding.severity, key=SEVERITIES.index)
     parts = incident["devices"].setdefault(finding.device_id, [])
-    if finding.part not in parts:
-        parts.append(finding.part)
+    if name not in parts:
+        parts.append(name)
     return key
 
 

@@ -12,8 +12,8 @@ from aiops.detectors.protocol import Detector, Forecast
 from aiops.errors import SettingsError
 from aiops.fleet.owner import FleetShape
 from aiops.fleet.registry import Registry
-from aiops.kernels.phase import FIRED, INACTIVE, advance_phase
-from aiops.kernels.rows import B1, I1, I8, Rows, Scores
+from aiops.kernels.phase import FIRED, FIRING, INACTIVE, advance_phase
+from aiops.kernels.rows import B1, I1, I4, I8, Rows, Scores
 
 SECOND_NS = 1_000_000_000
 
@@ -127,7 +127,14 @@ class AlertRule:
             sentence=self.detector.sentence(evidence, forecast),
             evidence=evidence,
             forecast=forecast,
+            reason="" if status == "firing" else "recovered",
         )
+
+    def retire(self, phases: Phases, device: I4) -> I4:
+        """Forget the phases of `device` [k]; return those of them that were firing."""
+        firing: I4 = device[phases.phase[device] == FIRING]
+        phases.phase[device] = INACTIVE
+        return firing
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
 from aiops.actions.policy import Policy
-from aiops.alerts.finding import Finding, Incident
+from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
 from aiops.detectors import DETECTORS
@@ -222,6 +222,9 @@ class Engine:
     def _detect(self, epoch: Epoch, batch: TelemetryBatch) -> tuple[list[Scored], list[Finding]]:
         """Run each distinct detector once over the epoch, and each rule over its scores."""
         identities = self.fleet.registry.identities
+        stays = np.ones(epoch.size, dtype=np.bool_)
+        stays[epoch.replaced] = False  # who has left neither fires nor asks for anything
+        left = self._retire(epoch)
         scored: list[Scored] = []
         findings: list[Finding] = []
         for detector in self.detectors:
@@ -231,15 +234,36 @@ class Engine:
             if len(shown):
                 scores = detector.update(memory, shown)
                 scored.append(Scored(detector.name, shown, scores, identities))
+                usable = stays[shown.device] & ~shown.historical
                 for rule in rules:
-                    findings += self._advance(rule, memory, shown.rows, scores, ~shown.historical)
+                    findings += self._advance(rule, memory, shown.rows, scores, usable)
             closing = detector.close(memory, epoch)
             if closing is not None:
-                everyone = np.ones(epoch.size, dtype=np.bool_)
                 for rule in rules:
-                    findings += self._advance(rule, memory, _at_close(epoch), closing, everyone)
-        findings.sort(key=lambda f: (f.ts, f.rule, f.device_id, f.part, f.medium_id, f.status))
-        return scored, findings
+                    findings += self._advance(rule, memory, _at_close(epoch), closing, stays)
+        for some in (left, findings):
+            some.sort(key=lambda f: (f.ts, f.rule, f.device_id, f.part, f.medium_id, f.status))
+        return scored, left + findings
+
+    def _retire(self, epoch: Epoch) -> list[Finding]:
+        """Resolve what fires on media that have been replaced: they left, they did not recover."""
+        identities, media = self.fleet.registry.identities, self.fleet.media
+        resolved = []
+        for rule in self.rules:
+            for index in rule.retire(self.fleet.recall(rule.owner), epoch.replaced).tolist():
+                fired = self._firing[fingerprint(rule.name, *identities[index])]
+                by = media.successor(index)[2]
+                resolved.append(
+                    replace(
+                        fired,
+                        status="resolved",
+                        reason="replaced",
+                        ts=epoch.end,
+                        sentence=f"The medium was replaced by {by}.",
+                        forecast=None,
+                    )
+                )
+        return resolved
 
     def _advance(
         self, rule: AlertRule, memory: Any, rows: Rows, scores: Scores, usable: B1
@@ -305,12 +329,14 @@ class Engine:
         """
         registry = self.fleet.registry
         device = np.arange(len(registry), dtype=np.int32)
+        stays = np.ones(len(registry), dtype=np.bool_)
+        stays[self.fleet.media.replaced] = False  # no end is ahead of who has left
         tables = [FORECASTS.empty_table()]
         for detector in self.detectors:
             told = detector.forecast(self.fleet.recall(detector), device)
             if told is None:
                 continue
-            known = np.flatnonzero(~np.isnan(told.quantile).all(axis=1)).tolist()
+            known = np.flatnonzero(stays & ~np.isnan(told.quantile).all(axis=1)).tolist()
             names = [registry.identities[i] for i in known]
             columns: dict[str, Any] = {
                 "detector": [detector.name] * len(known),

@@ -9,6 +9,8 @@ from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+
 from aiops.kernels.rows import I4
 
 M_co = TypeVar("M_co", bound=tuple[Any, ...], covariant=True)
@@ -36,6 +38,8 @@ class Epoch(NamedTuple):
     """[size] index of the device that a part belongs to (its own index for a device)."""
     site: I4
     """[size] code of the site; -1 for none."""
+    replaced: I4 = np.zeros(0, dtype=np.int32)
+    """[k] media that have left, ascending: another one reports in their place."""
 
 
 class Owner(Protocol[M_co]):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from aiops.errors import CheckpointError, StateMismatch
 from aiops.fleet.buffer import Chunk, merge, split
 from aiops.fleet.inventory import Inventory
+from aiops.fleet.media import Media
 from aiops.fleet.owner import Epoch, FleetShape, Owner, settings_hash
 from aiops.fleet.registry import Registry
 from aiops.fleet.series import Rejected, SeriesState
@@ -65,6 +66,7 @@ class FleetState:
         self.registry = Registry(inventory or Inventory())
         self.series = SeriesState(frozenset(tracked))
         self.epoch_ns = epoch_s * SECOND_NS
+        self.media = Media(self.registry, self.series.tracked, self.epoch_ns)
         self.lateness_ns = lateness_s * SECOND_NS
         self.counts: Counter[str] = Counter()
         """Everything ever set aside, by reason; and ``rows``, all rows taken."""
@@ -247,8 +249,15 @@ class FleetState:
         size = self._known  # who has been in an epoch, not who is only in the log
         end = (index + 1) * self.epoch_ns
         clock = min(end, max(vouched, 0))
+        self.media.see(batch)
         epoch = Epoch(
-            index * self.epoch_ns, end, clock, size, registry.root[:size], registry.site[:size]
+            index * self.epoch_ns,
+            end,
+            clock,
+            size,
+            registry.root[:size],
+            registry.site[:size],
+            self.media.replaced,
         )
         tables = [table for tag, table in self._aside if tag <= index]
         self._aside = [item for item in self._aside if item[0] > index]
@@ -284,7 +293,7 @@ class FleetState:
         CheckpointError
             A memory holds Python objects, as that of river guests.
         """
-        arrays: dict[str, Any] = {"clock": self._clock}
+        arrays: dict[str, Any] = {"clock": self._clock, **self.media.save()}
         size = len(self.registry)
         for name, array in self.series.arrays.items():
             arrays[f"series/{name}"] = array[:size]
@@ -335,6 +344,7 @@ class FleetState:
             )
         self._clock = arrays["clock"]
         self.registry.restore(values["registry"])
+        self.media.restore(arrays)
         size = len(self.registry)
         self.series.capacity = 0
         self.series.arrays = {name: arrays[f"series/{name}"] for name in self.series.arrays}

@@ -440,7 +440,8 @@ def cross(
     way = reading - memory.level[i] + 0.5 * width - inside
     ago = gap * min(0.5 * width / way, 1.0) if way > 0.0 else 0.0
     memory.anchor[i, clock] = now - ago
-    memory.anchor_ratio[i, clock] = 0.0
+    # What jumps over a level lands half a quantum above it.
+    memory.anchor_ratio[i, clock] = min(0.5 * settings.scale, 0.5 * tick)
     memory.anchor_var[i, clock] = width * width / 12.0
 
 
@@ -677,12 +678,14 @@ def worn_within(
                 var = nodes.var[clock, n] + settings.scale * wears
                 if last_tick:
                     now = nodes.stayed[clock, n]
-                    wears += rate * since
-                    mean = memory.anchor_ratio[i, clock] + wears
-                    var = memory.anchor_var[i, clock] + settings.scale * wears
+                    worn = memory.anchor_ratio[i, clock] + rate * since
+                    mean = worn + wears
+                    var = memory.anchor_var[i, clock] + settings.scale * mean
                 survives = 0.0
                 if now > 1e-12:
+                    # Only wear to come is at a rate that moves.
                     log_var = walk + (jump_var if jumped == 1 else 0.0)
+                    log_var *= (wears / max(mean, 1e-300)) ** 2
                     survives = min(product_below(left, mean, var, log_var) / now, 1.0)
                 probability += chance * (1.0 - survives)
     return probability

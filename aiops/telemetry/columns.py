@@ -230,9 +230,9 @@ def identity_code(name: str) -> float:
     return float(int.from_bytes(digest) >> 4)
 
 
-def read_identities(array: pa.Array) -> F8:
+def identities(names: Encoded) -> F8:
     """Return a number [n] for each name; NaN where there is none."""
-    code, values = read_names(array)
+    code, values = names
     numbers = [identity_code(value) if value else math.nan for value in values]
     return np.array([*numbers, math.nan])[code]
 

@@ -59,6 +59,8 @@ class Alias:
     """Holds only where the reading equals that of this other column."""
     reads: Literal["number", "largest", "identity"] = "number"
     """``largest``: of several numbers in a string; ``identity``: whatever tells apart."""
+    label: str = ""
+    """Label that holds an identity, where the reading itself says nothing."""
     words: Mapping[str, float] = field(default_factory=dict)
     """What words mean where others send numbers."""
     transform: str = ""
@@ -120,6 +122,7 @@ def _aliases(entry: dict[str, Any], dialect: Mapping[str, Any], where: str) -> I
         unless=_conditions(entry.get("unless", {})),
         same_as=entry.get("same_as", ""),
         reads=entry.get("reads", "identity" if known.is_identity else "number"),
+        label=entry.get("label", ""),
         words=MappingProxyType({k: float(v) for k, v in entry.get("words", {}).items()}),
         transform=transform,
         scale=-1.0 if remaining else float(entry.get("scale", 1.0)),
@@ -202,7 +205,7 @@ def _load() -> tuple[dict[str, tuple[Alias, ...]], frozenset[str]]:
             for alias in _aliases(entry, dialect, f"aiops/telemetry/dialects/{stem}.toml"):
                 found.setdefault(alias.name, []).append(alias)
                 labels.update(label for label, _ in (*alias.when, *alias.unless))
-                labels.update(alias.part, alias.medium)
+                labels.update(alias.part, alias.medium, filter(None, [alias.label]))
     return {name: tuple(aliases) for name, aliases in found.items()}, frozenset(labels)
 
 

@@ -16,9 +16,9 @@ from aiops.kernels.rows import B1, F8, I8
 from aiops.telemetry.aside import Aside
 from aiops.telemetry.columns import (
     column_of,
+    identities,
     largest,
     number,
-    read_identities,
     read_names,
     read_numbers,
     respelt,
@@ -130,6 +130,8 @@ class _Normalisation:
 
     def _wide(self) -> Iterator[Block]:
         roles = set(self.layout.columns.values())
+        told = {self.layout.cohort} if named(self.layout.cohort or "").aliases else set()
+        roles -= told  # devices of one model are a cohort, and the model is a metric of theirs
         kept = self.rows.kept
         for place, name in enumerate(self.table.schema.names):
             known = named(name)
@@ -201,7 +203,7 @@ class _Normalisation:
             part = None
         refuse = partial(self._refuse, alias.metric, part, readings, rows)
         if alias.reads == "identity":
-            reading = read_identities(readings)
+            reading = identities(self._told(alias, readings, rows))
         else:
             parse = largest if alias.reads == "largest" else number
             reading, wrong = read_numbers(
@@ -227,6 +229,14 @@ class _Normalisation:
             row: npt.NDArray[np.int32] | None = None if rows is None else rows.astype(np.int32)
             columns = self.found.setdefault(part, {})
             columns.setdefault(alias.key, []).append(SparseColumn(row, value))
+
+    def _told(self, alias: Alias, readings: pa.Array, rows: I8 | None) -> Encoded:
+        """Return the names that `rows` tell: by their readings, or by a label of theirs."""
+        if not alias.label:
+            return read_names(readings)
+        label = self.labels.get(alias.label)
+        nobody = Encoded(np.full(len(readings), -1, np.int32), ())
+        return nobody if label is None else _at(label, rows)
 
     def _name_parts(self, alias: Alias, part: str | None, rows: I8) -> None:
         """Name part and medium of rows that are one reading each."""

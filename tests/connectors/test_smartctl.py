@@ -10,6 +10,7 @@ import pytest
 
 from aiops.connectors.smartctl import DriveReport, SmartctlSource, read, report
 from aiops.errors import FileError
+from aiops.telemetry.columns import identity_code
 from aiops.telemetry.normalise import normalise
 from aiops.testing import check_source
 from tests.telemetry.frames import rows_of
@@ -52,6 +53,7 @@ def test_a_report_becomes_a_row(tmp_path: Path) -> None:
             "part": "sda",
             "medium_id": "S1",
             "cohort": "Made Up 500",
+            "storage.model": identity_code("Made Up 500"),
             "storage.capacity": 500.0,
             "storage.power_on_time": 36_000.0,
             "storage.power_cycles": 4.0,

@@ -138,6 +138,15 @@ def test_pin_source(seed):
         ("wraps", 100.0, True, [80.0, 99.0, 3.0, 10.0], [80.0, 99.0, 103.0, 110.0]),
         ("reset at boot", 100.0, True, [50.0, 60.0, 5.0], [50.0, 60.0, 65.0]),
         ("boot near the top is no wrap", 100.0, True, [90.0, 40.0], [90.0, 130.0]),
+        ("wider than the wrap: a reset", 100.0, True, [90.0, 500.0, 5.0], [90.0, 500.0, 505.0]),
+        ("begins anew", 0.0, False, [50.0, 1.0, 2.0, 2.0, 3.0], [50.0, None, None, 2.0, 3.0]),
+        (
+            "or only slips",
+            0.0,
+            False,
+            [50.0, 9.0, 8.0, 51.0, 7.0, 7.0],
+            [50, None, None, 51, None, None],
+        ),
         ("a lifetime counter cannot fall", 0.0, False, [50.0, 20.0, 55.0], [50.0, None, 55.0]),
         ("missing", 0.0, False, [1.0, math.nan, 2.0], [1.0, math.nan, 2.0]),
     ],
@@ -154,6 +163,8 @@ def test_unwrap_counter(name, wrap, resets, values, expected):
         np.array([resets, False]),
         np.full(1, -np.inf),
         np.zeros(1),
+        np.zeros(1),
+        np.zeros(1, np.int8),
         backwards,
     )
     twin = oracle.unwrap_counter([0] * len(values), values, wrap, resets)
@@ -162,6 +173,47 @@ def test_unwrap_counter(name, wrap, resets, values, expected):
     assert all(map(same, value.tolist(), left)), name
     assert backwards.tolist() == [v is None for v in expected]
     assert n == backwards.sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_unwrap_counter_of_many(seed):
+    rng = np.random.default_rng(seed)
+    wrap, resets = [(0.0, False), (100.0, False), (100.0, True), (0.0, True)][seed]
+    device = rng.integers(0, 4, 300).astype(np.int32)
+    value = np.where(rng.random(300) < 0.1, np.nan, rng.integers(0, 100, 300)).astype(float)
+    backwards = np.zeros(300, np.bool_)
+    twin = oracle.unwrap_counter(device.tolist(), value.tolist(), wrap, resets)
+    state = np.full(4, -np.inf), np.zeros(4), np.zeros(4), np.zeros(4, np.int8)
+    chosen, sources = np.zeros(300, np.int8), (np.array([wrap, 0.0]), np.array([resets, False]))
+    for cut in (slice(0, 111), slice(111, 300)):
+        part = value[cut].copy()
+        admission.unwrap_counter(
+            device[cut], part, chosen[cut], *sources, *state, (marked := backwards[cut])
+        )
+        value[cut] = np.where(marked, np.nan, part)
+    assert backwards.any() is not resets
+    assert all(map(same, value.tolist(), [math.nan if v is None else v for v in twin]))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2.25, 0.23, 0.25], [2.25, 2.79, 2.81]),
+        ([2.55, 0.0, 2.55, 0.01], [2.55, 2.56, 2.55, 2.57]),
+        ([0.5, 0.4, math.nan, 0.6], [0.5, 0.4, math.nan, 0.6]),
+        ([1.5, 0.0], [1.5, 0.0]),
+        ([2.0, 0.9], [2.0, 0.9]),
+    ],
+)
+def test_unwrap_reading(values, expected):
+    value = np.array(values)
+    device, chosen = np.zeros(len(values), np.int32), np.zeros(len(values), np.int8)
+    admission.unwrap_reading(
+        device, value, chosen, np.array([2.56, 0.0]), np.full(1, -np.inf), np.zeros(1)
+    )
+    assert value.tolist() == pytest.approx(expected, nan_ok=True)
+    twin = oracle.unwrap_reading(device.tolist(), values, 2.56)
+    assert value.tolist() == pytest.approx(twin, nan_ok=True)
 
 
 def test_last_value():

@@ -88,20 +88,44 @@ def pin_source(device, readings, sources, pinned):
 
 
 def unwrap_counter(device, value, wrap, resets):
-    """Continue each device's counter across wraps and resets; None where it is impossible."""
-    before, total, out = {}, {}, []
+    """Continue each device's counter across wraps and resets; None where it is impossible.
+
+    The third reading in a row that is impossible, if they do not fall, is a new beginning.
+    """
+    before, total, refused, out = {}, {}, {}, []
     for d, v in zip(device, value, strict=True):
         if math.isnan(v):
             out.append(v)
             continue
         if d in before and v < before[d]:
-            if wrap > 0 and before[d] > 0.75 * wrap and v < 0.25 * wrap:
+            top = before[d] / wrap if wrap > 0 else math.inf
+            if 0.75 < top < 1 and v / wrap < 0.25:
                 total[d] = total.get(d, 0.0) + wrap
             elif resets:
                 total[d] = total.get(d, 0.0) + before[d]
             else:
-                out.append(None)
-                continue
+                series = refused.get(d, [])
+                refused[d] = [*series, v] if series and v >= series[-1] else [v]
+                if len(refused[d]) < 3:
+                    out.append(None)
+                    continue
+                total[d] = 0.0
+        refused[d] = []
         before[d] = v
         out.append(v + total.get(d, 0.0))
+    return out
+
+
+def unwrap_reading(device, value, wrap):
+    """Continue each device's reading across wraps in both directions; other falls are real."""
+    before, turns, out = {}, {}, []
+    for d, v in zip(device, value, strict=True):
+        if not math.isnan(v):
+            old = before.get(d, -math.inf)
+            if wrap > 0 and 0.75 * wrap < old < wrap and v < 0.25 * wrap:
+                turns[d] = turns.get(d, 0) + 1
+            elif turns.get(d, 0) > 0 and old < 0.25 * wrap and v > 0.75 * wrap:
+                turns[d] -= 1
+            before[d] = v
+        out.append(v + turns.get(d, 0) * wrap)
     return out
