@@ -14,7 +14,7 @@ from aiops.detectors.protocol import Detector
 from aiops.engine.engine import Engine, Step
 from aiops.errors import SettingsError
 from aiops.kernels.rows import I8
-from aiops.telemetry.columns import column_of
+from aiops.telemetry.columns import column_of, whole
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.times import YEAR_2000, YEAR_2100, read_times
@@ -94,11 +94,26 @@ def replay(
 
     Arguments and errors are those of `detect`.
     """
+    return played(frame, detectors, layout=layout)[1]
+
+
+def played(
+    frame: Any,
+    detectors: Iterable[Named] | Named | None = None,
+    *,
+    layout: Mapping[str, str] | None = None,
+) -> tuple[Engine, Step]:
+    """Run a history through a new engine; return it, as the history ends, and what came of it.
+
+    Arguments and errors are those of `detect`.
+    """
     engine = Engine([AlertRule(one) for one in _chosen(detectors)], layout=layout)
     table = read_frame(frame)
+    # Arrow cannot take rows of views, in which polars keeps its texts.
+    table = pa.table([whole(column) for column in table.columns], names=table.column_names)
     table = table.take(pa.array(_log_order(table, Layout.guess(table.schema, **engine.layout))))
     end = pa.table([pa.nulls(1, kind) for kind in table.schema.types], schema=table.schema)
-    return engine.step(pa.concat_tables([table, end]))
+    return engine, engine.step(pa.concat_tables([table, end]))
 
 
 def _log_order(table: pa.Table, layout: Layout) -> I8:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGES = (HERE.parent / "README.md",)
+PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "flash-wear.md")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = tuple[str, str]
@@ -35,6 +35,33 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("`step` over river scaler and HalfSpaceTrees", "ratio_river_hst"),
         ("bytes touched by `step`, share of a memory copy's rate", "copy_fraction"),
         ("state, bytes per device", "state_bytes_per_device"),
+    ),
+    "wear": (
+        ("CRPS over that of the oracle, steps of 10 %, steady workload", "crps_ratio_steps"),
+        ("its standard error", "crps_ratio_steps_se"),
+        ("the same, over an oracle that sees true wear every week", "crps_ratio_steps_path"),
+        ("share of true dates in the 90 % interval", "cover_steps"),
+        ("MAE over that of the oracle, moving workload, bytes told", "mae_ratio_drift"),
+        ("its standard error", "mae_ratio_drift_se"),
+        ("share of true dates in the 90 % interval", "cover_drift"),
+        ("SATA drives, next reading: MAE, points", "sata_mae"),
+        ("best of persistence, life average, last slope", "sata_mae_best_baseline"),
+        ("SATA: RMSE", "sata_rmse"),
+        ("best of the three", "sata_rmse_best_baseline"),
+        ("SATA: CRPS", "sata_crps"),
+        ("best of the three", "sata_crps_best_baseline"),
+        ("NVMe drives, next reading: MAE, points", "nvme_mae"),
+        ("best of the three", "nvme_mae_best_baseline"),
+        ("NVMe: RMSE", "nvme_rmse"),
+        ("best of the three", "nvme_rmse_best_baseline"),
+        ("NVMe: CRPS", "nvme_crps"),
+        ("best of the three", "nvme_crps_best_baseline"),
+        ("share of next readings in the 90 % interval", "panel_cover"),
+        ("crossings of 100 %: precision at recall 0.80", "crossing_precision_at_recall_80"),
+        ("the 80 % rule: recall", "rule80_recall"),
+        ("the 80 % rule: precision", "rule80_precision"),
+        ("updates/s on one core", "updates_per_s"),
+        ("state, bytes per medium", "state_bytes_per_medium"),
     ),
 }
 

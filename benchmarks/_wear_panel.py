@@ -170,11 +170,6 @@ class Foretold:
         """Return the median rise [m]."""
         return (self.chance < 0.5).sum(axis=1).astype(np.float64)
 
-    @cached_property
-    def mean(self) -> F8:
-        """Return the mean rise [m]."""
-        return (1.0 - self.chance).sum(axis=1)
-
     def reaches(self, rise: F8) -> F8:
         """Return the probability [m] of a rise by at least `rise` [m]."""
         at = np.clip(np.ceil(rise).astype(int) - 1, 0, MOST)

@@ -128,6 +128,18 @@ def test_times_that_are_text_are_in_order_of_time():
     assert not len(step.set_aside)
 
 
+def test_texts_of_polars_go_in(table):
+    texts = table.slice(0, 1000).cast(
+        pa.schema(
+            [
+                field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+                for field in table.schema
+            ]
+        )
+    )
+    same(aiops.detect(pl.from_arrow(texts), "flash_wear"), aiops.detect(texts, "flash_wear"))
+
+
 def test_nothing_in_gives_nothing_out():
     empty = pd.DataFrame({"device_id": pd.Series([], dtype="str"), "ts": pd.Series([], dtype=int)})
     assert aiops.detect(empty).equals(SCORES.empty_table())

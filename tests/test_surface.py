@@ -30,6 +30,7 @@ SURFACE = [
     "read_inventory",
     "replay",
     "run",
+    "wear",
 ]
 
 

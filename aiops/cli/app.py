@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "demo": "See it at work, on a simulated fleet.",
     "run": "Say what wears out, what drifts and what to do about it.",
+    "wear": "Rank flash by when it is worn out.",
     "scan": "Say what is in files, and how they are read.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
     "train": "Learn from a history what a detector is to expect.",

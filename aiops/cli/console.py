@@ -147,6 +147,25 @@ def count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def percent(ratio: float | None) -> str:
+    """Return "87 %" or "0.25 %"; a dash where there is none."""
+    if ratio is None:
+        return "-"
+    value = 100.0 * ratio
+    return f"{value:.0f} %" if value >= 10.0 or value == 0.0 else f"{value:.2g} %"
+
+
+def size(n_bytes: float | None) -> str:
+    """Return "1.2 GB"; a dash where there is none."""
+    if n_bytes is None:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} PB"
+
+
 def severity(name: str) -> Text:
     """Return the severity as a word in its colour."""
     return Text(name, style=SEVERITY_STYLE.get(name, ""))

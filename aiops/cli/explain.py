@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from aiops.cli.console import console, count, emit_json, minute, plain, say, show_table, table
+from aiops.cli.console import (
+    console,
+    count,
+    day,
+    emit_json,
+    minute,
+    percent,
+    plain,
+    say,
+    show_table,
+    size,
+    table,
+)
 from aiops.cli.results import KINDS, Record, Results, per_week, where
 from aiops.errors import FileError
 
@@ -82,6 +95,8 @@ def _name(record: Record) -> str:
 
 def _finding(screen: Console, record: Record) -> None:
     say(screen, record["sentence"])
+    if record["detector"] == "flash_wear":
+        say(screen, " ".join(wear_in_words(record["evidence"], record["forecast"])))
     is_rate = (record["forecast"] or {}).get("unit") == "1/s"
 
     def rate(value: float | None) -> str:
@@ -113,6 +128,39 @@ def _finding(screen: Console, record: Record) -> None:
         _facts(screen, rows, f"forecast when found: {record['forecast']['quantity']}")
     evidence = {name.replace("_", " "): _number(v) for name, v in record["evidence"].items()}
     _facts(screen, evidence, "evidence")
+
+
+def wear_in_words(evidence: Record, forecast: Record | None) -> list[str]:
+    """Return sentences on the wear of a medium; nothing is said of what is not known."""
+
+    def known(name: str) -> float | None:
+        value = evidence.get(name)
+        return value if value is not None and math.isfinite(value) else None
+
+    said = []
+    early, middle, late = (day((forecast or {}).get(name)) for name in ("p10", "p50", "p90"))
+    used, step = known("wear_used_ratio"), known("step_ratio")
+    judged = not known("quarantined")
+    if judged and early != "-" and (used or 0.0) < 1.0:
+        by = [f"{n} by {date}" for n, date in (("50 %", middle), ("90 %", late)) if date != "-"]
+        said.append(", ".join((f"The chance that it is worn out is 10 % by {early}", *by)) + ".")
+    if used is not None:
+        steps = f", read in steps of {percent(step)}" if step else ""
+        said.append(f"Wear now is {percent(used)}{steps}.")
+    if judged and (per_tb := known("wear_per_tb_ratio")):
+        said.append(f"Each TB written wears {percent(per_tb)}.")
+    if judged and (rate := known("write_rate_bytes_per_day")):
+        change = known("write_rate_change_ratio")
+        than = ""
+        if change is not None:
+            same = 0.95 <= change <= 1.05
+            than = ", as in the long run" if same else f", {change:.2g} times its long-run rate"
+        said.append(f"Lately {size(rate)} a day are written{than}.")
+    if judged and (gain := known("halved_writes_gain_days")) and gain >= 1.0:
+        said.append(f"Halving the writes would give {gain:,.0f} days more.")
+    if (trust := known("source_trust_ratio")) is not None:
+        said.append(f"The source of the reading is trusted to {percent(trust)}.")
+    return said
 
 
 def _incident(screen: Console, record: Record) -> None:

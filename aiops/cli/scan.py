@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from aiops.alerts.finding import isoformat
-from aiops.cli.console import console, count, emit_json, minute, show_table, table
+from aiops.cli.console import console, count, emit_json, minute, show_table, size, table
 from aiops.connectors import smartctl
 from aiops.connectors.files import FilesSource
 from aiops.errors import FileError, SettingsError
@@ -140,7 +140,7 @@ def show_drives(screen: Console, drives: list[Answer], top: int) -> None:
             Text(f"{d['wear_used_percent']:.0f} %", style=_wear_style(d["wear_used_percent"])),
             d["wear_source"].removesuffix("_remaining"),
             _number(d["spare_percent"], " %"),
-            _bytes(d["bytes_written"]),
+            size(d["bytes_written"]),
             _number(d["power_cycles"]),
         )
     show_table(screen, shown, len(flash))
@@ -154,7 +154,7 @@ def show_drives(screen: Console, drives: list[Answer], top: int) -> None:
         shown.add_row(
             d["model"] or d["file"],
             d["serial"] or "-",
-            _bytes(d["bytes_written"]),
+            size(d["bytes_written"]),
             _number(d["power_cycles"]),
             _number(d["power_on_h"]),
         )
@@ -264,13 +264,3 @@ def _wear_style(percent: float) -> str:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:,.0f}{unit}"
-
-
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return "-"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.3g} PB"

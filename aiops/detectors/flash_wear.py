@@ -35,11 +35,11 @@ class FlashWear:
     """Probability that a medium is soon worn out, while there is still time to replace it.
 
     True wear is a gamma process (van Noortwijk 2009, doi:10.1016/j.ress.2007.03.019): a stretch
-    that wears m on average has variance `WearPrior.movement.scale` * m. It goes by a clock at an
-    unknown rate, which walks and may jump. Two clocks run beside each other, power-on time and the
-    full drive writes of the host, and count as far as each explains what was read. The rate on each
-    is learnt from the instants at which the reading steps; that it has not stepped since counts.
-    Before that it is what `prior` says of the model, else of the vendor, else of the fleet.
+    that wears m on average has variance ``scale * m``, the scale being the prior's. It goes by a
+    clock at an unknown rate, which walks and may jump. Two clocks run beside each other, power-on
+    time and the full drive writes of the host, and count as far as each explains what was read. The
+    rate on each is learnt from the instants at which the reading steps; that it has not stepped
+    since counts. Before that it is what `prior` says of the model, else of the vendor or the fleet.
 
     The date is that of a first passage: wear left, over a rate by writes and a pace of writes that
     both move on. The levels at which the model's 5 % and 95 % are taken are moved by how often the
@@ -71,6 +71,7 @@ class FlashWear:
         "storage.wear.trust_ratio",
         "storage.power_on_time",
         "storage.bytes_written",
+        "storage.bytes_written.partial",
         "storage.capacity",
         "storage.rated_bytes",
         "storage.model",
@@ -95,7 +96,7 @@ class FlashWear:
         """What the kernel needs of these settings."""
         kinds, movement = self.prior.kinds, self.prior.movement
         return WearSettings(
-            scale=movement.scale,
+            scale=np.array([kind.scale or movement.scale for kind in kinds]),
             code=np.array([kind.code for kind in kinds]),
             rate_log=np.array([kind.rate_log for kind in kinds]),
             rate_var=np.array([kind.rate_var for kind in kinds]),
@@ -132,7 +133,13 @@ class FlashWear:
             ),
             np.int64,
         )
-        count = {"slips": np.int8, "falls": np.int8, "timed": np.int8, "folds": np.int32}
+        count = {
+            "slips": np.int8,
+            "falls": np.int8,
+            "timed": np.int8,
+            "partial": np.int8,
+            "folds": np.int32,
+        }
         both = (
             "origin",
             "origin_s",
@@ -198,7 +205,7 @@ class FlashWear:
             level=memory.level[seen],
             step=memory.step[seen],
             power_on_s=memory.power_on_s[seen],
-            writes=memory.writes[seen],
+            writes=np.where(memory.partial[seen] == 1, np.nan, memory.writes[seen]),
             model=memory.model[seen],
             vendor=memory.vendor[seen],
         )
@@ -214,6 +221,7 @@ class FlashWear:
         duty = float(duty_of(device, memory))
         pace = math.exp(memory.pace_log[device]) if told else math.nan
         usual = float(memory.writes[device] / memory.power_on_s[device]) * duty
+        usual = math.nan if memory.partial[device] else usual
         middle = QUANTILES.index(0.5)
         return {
             "wear_used_ratio": float(memory.level[device]),

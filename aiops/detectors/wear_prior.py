@@ -23,6 +23,10 @@ OUTLIERS = 0.02
 PRIOR_TAU = 1.0
 """A model differs from its vendor, a vendor from the fleet, by so much of the spread inside."""
 MOST_CELLS = 2_000_000
+UNKNOWN_ODDS = 2.0
+"""Log odds that media of which nothing is known wear by writes: flash does."""
+UNKNOWN_SCALE = 0.005
+"""Of media whose make nothing is known of: they may wear in leaps."""
 MOST_ODDS, MOST_WITNESSES = 4.0, 20
 """Bounds of the log odds of a kind, and of how many of its media speak for them."""
 FLEET = -1.0
@@ -45,6 +49,8 @@ class Kind(msgspec.Struct, frozen=True):
     pace_var: float
     writes_odds: float = 0.0
     """Log odds that wear of these goes by writes rather than by time, beside the fleet's."""
+    scale: float = 0.0
+    """Variance over mean of wear; 0: that of `Movement`."""
     inverted: bool = False
     """What it reports as wear is known to run the wrong way."""
 
@@ -200,7 +206,10 @@ def fit_kinds(histories: Histories, names: dict[float, str] | None = None) -> tu
                 rate_var=(round(fits[0][1], 4), round(fits[1][1], 4)),
                 pace_log=round(mean, 4),
                 pace_var=round(var, 4),
-                writes_odds=_odds(fits[0][2], fits[1][2], int(of_kind.sum())) if code >= 0 else 0.0,
+                scale=0.0 if code >= 0 else UNKNOWN_SCALE,
+                writes_odds=_odds(fits[0][2], fits[1][2], int(of_kind.sum()))
+                if code >= 0
+                else UNKNOWN_ODDS,
             )
         )
     return tuple(kinds)

@@ -18,7 +18,8 @@ ABOUT_SOURCE = {
     "storage.wear.used_ratio": {
         "storage.wear.step_ratio": "step",
         "storage.wear.trust_ratio": "trust",
-    }
+    },
+    "storage.bytes_written": {"storage.bytes_written.partial": "resets"},
 }
 """Metric -> columns that say something of the source it is pinned to, and what."""
 

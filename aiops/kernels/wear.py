@@ -18,6 +18,7 @@ COMMON_STEP = 0.01
 """Step of a reading that does not say its own."""
 YEAR_S = 31_557_600.0
 DAY_S = 86_400.0
+MONTH_S = YEAR_S / 12.0
 FASTEST_PER_S = 100.0 / YEAR_S
 """Wear faster than this (worn out in four days) is a broken clock, not wear."""
 OLDEST_S = 20.0 * YEAR_S
@@ -87,7 +88,7 @@ def wear_update(
         if on_s > OLDEST_S:
             on_s = np.nan
         tick = COMMON_STEP if math.isnan(readings.step[k]) else readings.step[k]
-        if math.isnan(reading) and not math.isnan(readings.rated[k]):
+        if math.isnan(reading) and not (math.isnan(written) or math.isnan(readings.rated[k])):
             reading = math.floor(written / readings.rated[k] / tick) * tick
         told = not math.isnan(reading)
         fell = on_s < memory.power_on_s[i] - SLACK_S
@@ -106,6 +107,7 @@ def wear_update(
                 if memory.slips[i] < SLIPS_TO_RESTART or memory.falls[i] >= FALLS_TO_QUARANTINE:
                     continue
                 forget(i, memory)
+                look_up(i, memory, settings)
             memory.slips[i] = 0
             memory.read_ts[i] = t
             memory.trust[i] = readings.trust[k]
@@ -123,6 +125,7 @@ def wear_update(
             memory.power_on_ts[i] = t
         writes = written / memory.capacity[i]
         if not math.isnan(writes):
+            memory.partial[i] = 1 if readings.partial[k] == 1.0 else 0
             paced_s = (t - memory.paced_ts[i]) * 1e-9
             if paced_s >= DAY_S or writes < memory.paced_writes[i]:
                 follow_pace(i, t, writes, memory, settings)
@@ -288,10 +291,11 @@ def forget(i: int, memory: WearMemory) -> None:
 def follow_pace(i: int, t: int, writes: float, memory: WearMemory, settings: WearSettings) -> None:
     """Learn the pace of writes from those since it was last learnt, a day ago or more.
 
-    What a medium wrote before it was seen tells of its pace if power-on time is known.
+    What a medium wrote before it was seen tells of its pace if it has been powered for a month:
+    less may be a count that began anew.
     """
     if memory.paced_ts[i] == 0:
-        if writes > 0.0 and memory.power_on_s[i] > DAY_S:
+        if writes > 0.0 and memory.power_on_s[i] > MONTH_S and memory.partial[i] == 0:
             pace(i, writes, memory.power_on_s[i], memory, settings)
     elif writes >= memory.paced_writes[i]:
         span_s = (t - memory.paced_ts[i]) * 1e-9
@@ -389,11 +393,13 @@ def begin(clock: int, i: int, level: float, tick: float, now: float, memory: Wea
 
     If the clock tells of the whole life, all of it is known: no wear at 0, and now half a tick
     above the level. Else, only that wear now is somewhere in the tick. A count of writes far off
-    what is usual is one that began at boot, or in another unit.
+    what is usual does not tell of it either: it began late, or is in another unit.
     """
     unknown = tick * tick / 12.0
     whole = level <= FASTEST_PER_S * memory.power_on_s[i]
-    if clock == WRITES and whole and level > 0.0:
+    if clock == WRITES and memory.partial[i] == 1:
+        whole = False
+    elif clock == WRITES and whole and level > 0.0:
         off = math.log((level + 0.5 * tick) / max(now, 1e-12)) - memory.rate_log[i, WRITES]
         whole = off * off <= 9.0 * (memory.rate_var[i, WRITES] + 0.05)
     if whole:
@@ -441,7 +447,7 @@ def cross(
     ago = gap * min(0.5 * width / way, 1.0) if way > 0.0 else 0.0
     memory.anchor[i, clock] = now - ago
     # What jumps over a level lands half a quantum above it.
-    memory.anchor_ratio[i, clock] = min(0.5 * settings.scale, 0.5 * tick)
+    memory.anchor_ratio[i, clock] = min(0.5 * settings.scale[memory.prior[i]], 0.5 * tick)
     memory.anchor_var[i, clock] = width * width / 12.0
 
 
@@ -456,7 +462,7 @@ def recent(clock: int, i: int, memory: WearMemory, settings: WearSettings) -> tu
     if worn <= 1e-12 or passed <= 0.0:
         return 0.0, 0.0
     unknown = memory.origin_var[i, clock] + memory.anchor_var[i, clock]
-    quanta = worn * worn / (settings.scale * worn + unknown)
+    quanta = worn * worn / (settings.scale[memory.prior[i]] * worn + unknown)
     return quanta, quanta * passed / worn
 
 
@@ -482,26 +488,50 @@ def fold(i: int, memory: WearMemory, settings: WearSettings, nodes: Nodes) -> No
     for clock in range(2):
         if not math.isnan(memory.clock[i, clock]):
             worth = max(worth, recent(clock, i, memory, settings)[0])
-    if worth >= ENOUGH_QUANTA:
-        better = 0.0
-        for clock in range(2):
-            if math.isnan(memory.clock[i, clock]):
-                better = 0.0
-                continue
-            marginal = fill_clock(clock, 0.0, i, memory, settings, nodes)
-            better = marginal - better
-            x = np.log(nodes.rate[clock])
-            mean = (nodes.weight[clock] * x).sum()
-            var = max((nodes.weight[clock] * (x - mean) ** 2).sum(), 1e-5)
-            span_s = span_of(clock, i, memory)
-            memory.rate_log[i, clock] = mean
-            memory.rate_var[i, clock] = var + settings.drift[clock] * span_s / 3.0
-            memory.origin[i, clock] = memory.anchor[i, clock]
-            memory.origin_s[i, clock] += span_s
-            memory.origin_ratio[i, clock] = memory.level[i] + memory.anchor_ratio[i, clock]
-            memory.origin_var[i, clock] = memory.anchor_var[i, clock]
-        memory.odds[i] = max(min(memory.odds[i] + better, MOST_ODDS), -MOST_ODDS)
-        memory.folds[i] += 1
+    if worth < ENOUGH_QUANTA:
+        return
+    better = weigh(0.0, 0.0, i, memory, settings, nodes)
+    memory.odds[i] = max(min(memory.odds[i] + better, MOST_ODDS), -MOST_ODDS)
+    for clock in range(2):
+        if math.isnan(memory.clock[i, clock]):
+            continue
+        x = np.log(nodes.rate[clock])
+        mean = (nodes.weight[clock] * x).sum()
+        var = max((nodes.weight[clock] * (x - mean) ** 2).sum(), 1e-5)
+        span_s = span_of(clock, i, memory)
+        memory.rate_log[i, clock] = mean
+        memory.rate_var[i, clock] = var + settings.drift[clock] * span_s / 3.0
+        memory.origin[i, clock] = memory.anchor[i, clock]
+        memory.origin_s[i, clock] = max(memory.clock[i, TIME], memory.origin_s[i, clock])
+        memory.origin_ratio[i, clock] = memory.level[i] + memory.anchor_ratio[i, clock]
+        memory.origin_var[i, clock] = memory.anchor_var[i, clock]
+    memory.folds[i] += 1
+
+
+@kernel
+def weigh(
+    since_time: float,
+    since_writes: float,
+    i: int,
+    memory: WearMemory,
+    settings: WearSettings,
+    nodes: Nodes,
+) -> float:
+    """Fill `nodes` on both clocks; return how much better writes explain recent evidence than time.
+
+    A log ratio of likelihoods, so both must tell of the same stretch. Writes that stand still
+    while the reading steps explain nothing.
+    """
+    by_time = fill_clock(TIME, since_time, i, memory, settings, nodes)
+    if math.isnan(memory.clock[i, WRITES]):
+        return 0.0
+    by_writes = fill_clock(WRITES, since_writes, i, memory, settings, nodes)
+    if memory.origin_s[i, TIME] != memory.origin_s[i, WRITES]:
+        return 0.0
+    worn = recent(TIME, i, memory, settings)[0] > 0.0
+    if worn and recent(WRITES, i, memory, settings)[0] <= 0.0:
+        return -FALL_ODDS
+    return by_writes - by_time
 
 
 @kernel
@@ -557,17 +587,25 @@ def fill_clock(
     jump_var = usual_var + settings.jump_var[clock]
     tick, at, at_var = memory.step[i], memory.anchor_ratio[i, clock], memory.anchor_var[i, clock]
 
-    low, high = np.inf, -np.inf
+    low, high, best = np.inf, -np.inf, -np.inf
     for jumped in range(2 if jumps > 1e-6 else 1):
         mean, var = (jump, jump_var) if jumped == 1 else (usual, usual_var)
         x = likeliest(mean, var, quanta, weight)
-        wide = 4.5 * math.sqrt(var)
-        near = 4.5 / math.sqrt(1.0 / var + weight * math.exp(x))
+        bend = 1.0 / var + weight * math.exp(x)
+        likely = math.log(jumps if jumped == 1 else 1.0 - jumps) - 0.5 * (x - mean) ** 2 / var
+        likely += quanta * x - weight * math.exp(x) - 0.5 * math.log(var * bend)
+        if likely < best - 5.0:
+            continue  # a jump that nothing speaks for would only spread the nodes
+        best = likely
+        wide, near = 4.5 * math.sqrt(var), 4.5 / math.sqrt(bend)
         low = min(low, x - (min(wide, near + 8.0 / quanta) if quanta > 0.0 else wide))
         high = max(high, x + min(wide, near))
     if since > 0.0:
         # Had it been faster than this, the reading would have stepped.
-        high = max(min(high, math.log((3.0 * tick + 30.0 * settings.scale) / since)), low + 1.0)
+        high = max(
+            min(high, math.log((3.0 * tick + 30.0 * settings.scale[memory.prior[i]]) / since)),
+            low + 1.0,
+        )
 
     gap = (high - low) / NODES
     top = -np.inf
@@ -578,7 +616,7 @@ def fill_clock(
         if jumps > 1e-6:
             prior += jumps * bell(x - jump, jump_var)
         mean = at + rate * since
-        var = at_var + settings.scale * rate * since
+        var = at_var + settings.scale[memory.prior[i]] * rate * since
         stayed = below(tick, mean, var)
         above = 0.0
         if mean > 1e-12:
@@ -608,12 +646,10 @@ def fill_clock(
 def fill(i: int, memory: WearMemory, settings: WearSettings, nodes: Nodes) -> None:
     """Fill `nodes` for both clocks and weigh the clocks by how well they explain what was read."""
     share = 0.0
-    since = memory.clock[i, TIME] - memory.anchor[i, TIME]
-    marginal = fill_clock(TIME, since, i, memory, settings, nodes)
+    since_time = memory.clock[i, TIME] - memory.anchor[i, TIME]
+    since_writes = memory.clock[i, WRITES] - memory.anchor[i, WRITES]
+    odds = memory.odds[i] + weigh(since_time, since_writes, i, memory, settings, nodes)
     if not math.isnan(memory.clock[i, WRITES]):
-        since = memory.clock[i, WRITES] - memory.anchor[i, WRITES]
-        odds = memory.odds[i] - marginal
-        odds += fill_clock(WRITES, since, i, memory, settings, nodes)
         share = 1.0 / (1.0 + math.exp(-max(min(odds, MOST_ODDS), -MOST_ODDS)))
     nodes.share[TIME] = 1.0 - share
     nodes.share[WRITES] = share
@@ -675,12 +711,13 @@ def worn_within(
                 wears = rate * passing * (jump if jumped == 1 else 1.0)
                 now = 1.0
                 mean = nodes.above[clock, n] + wears
-                var = nodes.var[clock, n] + settings.scale * wears
+                var = nodes.var[clock, n] + settings.scale[memory.prior[i]] * wears
                 if last_tick:
                     now = nodes.stayed[clock, n]
-                    worn = memory.anchor_ratio[i, clock] + rate * since
-                    mean = worn + wears
-                    var = memory.anchor_var[i, clock] + settings.scale * mean
+                    mean = memory.anchor_ratio[i, clock] + rate * since + wears
+                    var = memory.anchor_var[i, clock] + settings.scale[memory.prior[i]] * (
+                        rate * since + wears
+                    )
                 survives = 0.0
                 if now > 1e-12:
                     # Only wear to come is at a rate that moves.

@@ -54,6 +54,8 @@ class WearMemory(NamedTuple):
     """[c] last reported, full drive writes."""
     writes_ts: I8
     """[c] when that was, ns."""
+    partial: I1
+    """[c] 1: `writes` are not those of the whole life."""
     paced_writes: F8
     """[c] up to which the pace is known."""
     paced_ts: I8
@@ -110,8 +112,8 @@ class WearSettings(NamedTuple):
     Rates of wear and pace walk and jump: arrays over `TIME`, `WRITES`, `PACE`.
     """
 
-    scale: float
-    """Variance over mean of wear."""
+    scale: F8
+    """[p] variance over mean of wear."""
     code: F8
     """[p] of the model or vendor, ascending; the first row is the fleet's."""
     rate_log: F8
@@ -159,6 +161,8 @@ class Readings(NamedTuple):
     """s"""
     written: F8
     """Bytes the host wrote, ever growing."""
+    partial: F8
+    """1: without what was written before the medium was first seen."""
     capacity: F8
     """Bytes."""
     rated: F8

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
 
+from aiops.cli.explain import wear_in_words
 from tests.cli.process import RECORDS, aiops, read, succeeds, too_wide
 
 TELLS = {
@@ -47,6 +49,86 @@ def test_the_evidence_of_a_finding_and_its_forecast_in_order(told):
     assert any(value is None for value in finding["evidence"].values()), "a hard case"
     assert re.findall(r"^(\d+) % by", said.out, re.M) == ["5", "10", "50", "90", "95"]
     assert finding["forecast"]["p50"][:10] in said.out
+
+
+WORN = {
+    "wear_used_ratio": 0.86,
+    "step_ratio": 0.01,
+    "wear_per_tb_ratio": 0.0086,
+    "write_rate_bytes_per_day": 94.8e9,
+    "write_rate_change_ratio": 1.36,
+    "halved_writes_gain_days": 175.8,
+    "source_trust_ratio": 0.965,
+    "quarantined": 0.0,
+}
+DATES = {
+    "quantity": "storage.wear_out.date",
+    "unit": "ns",
+    "p10": "2027-06-06T22:52:00Z",
+    "p50": "2027-08-23T19:56:00Z",
+    "p90": "2031-03-05T12:52:00Z",
+}
+ALL_OF_IT = (
+    "The chance that it is worn out is 10 % by 2027-06-06, 50 % by 2027-08-23, 90 % by 2031-03-05.",
+    "Wear now is 86 %, read in steps of 1 %.",
+    "Each TB written wears 0.86 %.",
+    "Lately 94.8 GB a day are written, 1.4 times its long-run rate.",
+    "Halving the writes would give 176 days more.",
+    "The source of the reading is trusted to 96 %.",
+)
+
+
+def test_wear_is_told_in_words():
+    assert tuple(wear_in_words(WORN, DATES)) == ALL_OF_IT
+
+
+@pytest.mark.parametrize(
+    ("missing", "left_out"),
+    [
+        ("step_ratio", ", read in steps of 1 %"),
+        ("wear_per_tb_ratio", ALL_OF_IT[2]),
+        ("write_rate_bytes_per_day", ALL_OF_IT[3]),
+        ("write_rate_change_ratio", ", 1.4 times its long-run rate"),
+        ("halved_writes_gain_days", ALL_OF_IT[4]),
+        ("source_trust_ratio", ALL_OF_IT[5]),
+        ("quarantined", ""),
+    ],
+)
+def test_what_is_not_known_is_left_out(missing, left_out):
+    expected = " ".join(ALL_OF_IT).replace(left_out, "") if left_out else " ".join(ALL_OF_IT)
+    without = {name: value for name, value in WORN.items() if name != missing}
+    for evidence in (without, WORN | {missing: None}, WORN | {missing: math.nan}):
+        assert " ".join(wear_in_words(evidence, DATES)).split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("evidence", "forecast", "says", "does_not"),
+    [
+        ({}, {"p90": None}, "50 % by 2027-08-23.", "90 %"),
+        ({}, {"p10": None, "p50": None, "p90": None}, "Wear now", "chance"),
+        ({}, None, "Wear now", "chance"),
+        ({"wear_used_ratio": 1.04}, {}, "Wear now is 104 %", "chance"),
+        ({"write_rate_change_ratio": 1.02}, {}, "are written, as in the long run.", "times"),
+        ({"halved_writes_gain_days": 0.0}, {}, "Wear now", "Halving"),
+        ({"halved_writes_gain_days": math.inf}, {}, "Wear now", "Halving"),
+        ({"quarantined": 1.0}, {}, "The source", "chance"),
+        ({"quarantined": 1.0}, {}, "Wear now is 86 %", "Halving"),
+    ],
+)
+def test_words_follow_what_is_known(evidence, forecast, says, does_not):
+    told = None if forecast is None else DATES | forecast
+    words = " ".join(wear_in_words(WORN | evidence, told))
+    assert says in words
+    assert does_not not in words
+
+
+def test_words_of_a_finding_stand_below_its_sentence(told):
+    out, _ = told
+    finding = next(f for f in read(out, "findings") if f["rule"] == "flash_wear")
+    said = succeeds("explain", finding["id"], "--out", out.name, cwd=out.parent)
+    words = " ".join(wear_in_words(finding["evidence"], finding["forecast"]))
+    assert "Wear now is " in words
+    assert f"{finding['sentence']} {words} device " in said.words
 
 
 def test_the_latest_record_of_an_incident_stands_for_it(told):

@@ -93,7 +93,7 @@ def test_state_of_other_settings_is_not_taken_for_ours(tmp_path):
     with pytest.raises(CheckpointError, match="same settings"):
         checkpoint.load(other)
     rules = [
-        AlertRule(FlashWear(wear_scale=0.01) if name == "flash_wear" else make())
+        AlertRule(FlashWear(refresh_s=3600.0) if name == "flash_wear" else make())
         for name, make in DETECTORS.items()
     ]
     changed = Engine(rules, inventory=SIMULATION.inventory(), epoch_s=3600, lateness_s=3600)

@@ -40,6 +40,7 @@ PART_METRICS = (
     "storage.wear.used_ratio/emmc",
     "storage.bytes_written/nvme",
     "storage.bytes_written/diskstats",
+    "storage.capacity",
     "storage.pre_eol",
     "storage.spare_ratio",
     "storage.spare_threshold_ratio",
@@ -78,6 +79,7 @@ class Nature:
 
         self._interval_ms = scenario.interval_s * 1000
         self._is_nvme = np.array([life.model.part.startswith("nvme") for life in lives])
+        self._capacity_bytes = np.array([life.model.capacity_bytes for life in lives])
         self._bytes = np.stack([life.bytes_written for life in lives])
         self._wear = np.stack([life.wear for life in lives])
         self._wander_frequency = np.stack([life.wander_frequency for life in lives])
@@ -177,6 +179,7 @@ class Nature:
             "storage.wear.used_ratio/emmc": emmc * np.minimum(np.floor(wear * 10), 10) / 10,
             "storage.bytes_written/nvme": nvme * np.floor(written / 512e3) * 512e3,
             "storage.bytes_written/diskstats": emmc * np.floor(since_boot / 512.0) * 512.0,
+            "storage.capacity": self._capacity_bytes[device],
             "storage.pre_eol": emmc * (1.0 + (spare <= 0.2) + (spare <= 0.1)),
             "storage.spare_ratio": nvme * np.ceil(spare * 100.0) / 100.0,
             "storage.spare_threshold_ratio": nvme * 0.1,

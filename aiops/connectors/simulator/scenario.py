@@ -60,16 +60,17 @@ class Model(NamedTuple):
     """Of the wear reading."""
     rated_bytes: float
     """Host bytes that wear its flash out."""
+    capacity_bytes: float
     cpu_cores: float
     memory_gb: float
     temperature_limit_c: float
 
 
 MODELS = (
-    Model("cm4", ("2.3", "2.4"), 0.40, "mmcblk0", 0.10, 12e12, 4.0, 4.0, 75.0),
-    Model("imx8", ("5.1", "5.2"), 0.20, "mmcblk0", 0.10, 8e12, 4.0, 2.0, 75.0),
-    Model("nuc", ("1.8", "1.9"), 0.25, "nvme0", 0.01, 150e12, 8.0, 16.0, 80.0),
-    Model("orin", ("36.3", "36.4"), 0.15, "nvme0", 0.01, 300e12, 8.0, 32.0, 80.0),
+    Model("cm4", ("2.3", "2.4"), 0.40, "mmcblk0", 0.10, 12e12, 16e9, 4.0, 4.0, 75.0),
+    Model("imx8", ("5.1", "5.2"), 0.20, "mmcblk0", 0.10, 8e12, 8e9, 4.0, 2.0, 75.0),
+    Model("nuc", ("1.8", "1.9"), 0.25, "nvme0", 0.01, 150e12, 256e9, 8.0, 16.0, 80.0),
+    Model("orin", ("36.3", "36.4"), 0.15, "nvme0", 0.01, 300e12, 512e9, 8.0, 32.0, 80.0),
 )
 
 
