@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import skops.io
 
 from aiops.detectors.frozen_model import FrozenModel
 from aiops.detectors.wear_prior import PRIOR_FILE, WearPrior, decode_prior
@@ -38,6 +37,8 @@ def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, st
     FileError
         The directory has no such name.
     """
+    import skops.io  # brings all of scikit-learn: a second that no other command should wait
+
     directory = Path(directory)
     _name_and_version(directory)
     content = skops.io.dumps(detector.model, compression=zipfile.ZIP_DEFLATED)
@@ -65,6 +66,8 @@ def load_model(directory: str | Path) -> FrozenModel:
         There is no model, it is not the one its card describes, it holds a type that is not
         trusted, or what it holds cannot score rows.
     """
+    import skops.io
+
     directory = Path(directory)
     name, version = _name_and_version(directory)
     path = directory / "model.skops"

@@ -53,8 +53,10 @@ class Media:
     def see(self, batch: TelemetryBatch) -> None:
         """Take note of the media that report in an epoch."""
         self._grow()
+        if not self._shows:
+            return  # nobody reads what a medium shows
         shown = batch.reporting(self._shows)
-        if not self._at or not len(shown):
+        if not len(shown):
             return
         start, stop = shown.indptr[:-1], shown.indptr[1:] - 1
         who = shown.device[start]

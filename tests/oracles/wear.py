@@ -106,7 +106,7 @@ class Medium:
         if self.writes is not None and writes < self.writes[1]:
             self.odds = max(self.odds - 4.0, -9.0)  # it does not count what it says it counts
         if self.paced is None:
-            if writes > 0 and not self.partial and self.power and self.power[-1][1] > DAY_S:
+            if writes > 0 and not self.partial and self.power and self.power[-1][1] > YEAR_S / 12:
                 self.follow(writes, self.power[-1][1])
             self.paced = (ts, writes)
         elif writes < self.paced[1]:
