@@ -17,6 +17,8 @@ from aiops.kernels.rows import F8
 from aiops.telemetry.columns import identity_code
 
 EVALUATIONS = 60
+SEEN_YEARS = 1.0
+"""Hardly any two probes are further apart: more movement than that is not to be seen in them."""
 ROUNDS = 7
 START = np.array([-9.0, -0.65, -3.42, -1.48, -1.36, -0.79, 0.78, 1.21, 1.39, 0.31, 0.1, -0.82])
 """Where earlier, longer searches on the same half ended."""
@@ -34,6 +36,7 @@ def movement_of(x: F8) -> Movement:
         jumps_per_year=(round(leaps, 4), 0.02, round(changes, 4)),
         jump_log=(round(leap, 4), 0.0, round(change, 4)),
         jump_var=(round(leap_var, 4), 1.0, round(change_var, 4)),
+        moves_years=SEEN_YEARS,
         day_noise=round(noise, 4),
         writes_odds=round(odds, 4),
     )

@@ -242,6 +242,7 @@ def errors(
     figures = {
         f"{label}_mae_se": spread_of(mae, drive),
         f"{label}_crps_se": spread_of(crps, drive),
+        f"{label}_rmse_se": spread_of(square, drive) / (2.0 * float(np.sqrt(square.mean()))),
         f"{label}_cover": float(inside[of].mean()),
         f"{label}_pairs": int(of.sum()),
     }

@@ -144,7 +144,7 @@ def _tell_wear(screen: Console, results: Results, simulation: Simulation) -> Non
     say(
         screen,
         f"Truth is what only the simulator knows. {n} of {count(len(fired), 'medium', 'media')} "
-        "began to write much more at some point: a forecast that goes by wear alone follows late.",
+        "began to write much more at some point, which nobody could foretell before.",
     )
 
 

@@ -107,6 +107,7 @@ class FlashWear:
             hazard=np.array(movement.jumps_per_year) / YEAR_S,
             jump_log=np.array(movement.jump_log),
             jump_var=np.array(movement.jump_var),
+            moves_s=movement.moves_years * YEAR_S,
             noise=movement.day_noise,
             odds=np.array([kind.writes_odds for kind in kinds]) + movement.writes_odds,
             low=movement.low,

@@ -65,6 +65,8 @@ class Movement(msgspec.Struct, frozen=True):
     jumps_per_year: tuple[float, float, float] = (0.1, 0.02, 0.15)
     jump_log: tuple[float, float, float] = (0.0, 0.0, 0.0)
     jump_var: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    moves_years: float = 100.0
+    """How long rates move on: what is to come after that spreads no further."""
     day_noise: float = 0.1
     """Variance of the log pace of a single day."""
     writes_odds: float = 0.0

@@ -674,7 +674,8 @@ def worn_within(
     if left <= 1e-9:
         return 1.0
     last_tick = left <= 1.001 * memory.step[i]
-    walk_s = min(horizon_s, WALK_LIVES * left / max(mean_rate(i, memory, nodes), 1e-300))
+    walk_s = min(horizon_s, settings.moves_s)
+    walk_s = min(walk_s, WALK_LIVES * left / max(mean_rate(i, memory, nodes), 1e-300))
     probability = 0.0
     for clock in range(2):
         if nodes.share[clock] < 1e-3:

@@ -136,6 +136,8 @@ class WearSettings(NamedTuple):
     """[3] mean of a jump of the log rate."""
     jump_var: F8
     """[3] its variance."""
+    moves_s: float
+    """How far ahead rates walk and jump, s."""
     noise: float
     """Variance of the log pace of a single day."""
     low: float
