@@ -38,6 +38,7 @@ class Media:
     def _forget(self) -> None:
         self._at: dict[Place, list[int]] = {}
         self._known = 0
+        self._named = np.zeros(0, dtype=np.bool_)
         self._shared = np.zeros(0, dtype=np.bool_)
         self._successor: dict[int, int] = {}
 
@@ -53,13 +54,14 @@ class Media:
     def see(self, batch: TelemetryBatch) -> None:
         """Take note of the media that report in an epoch."""
         self._grow()
-        if not self._shows:
-            return  # nobody reads what a medium shows
+        if not self._shows or not self._at:
+            return  # nobody reads what a medium shows, or there is none
         shown = batch.reporting(self._shows)
-        if not len(shown):
-            return
         start, stop = shown.indptr[:-1], shown.indptr[1:] - 1
         who = shown.device[start]
+        # Only media are followed: others may be known before the first of them is, or after.
+        named = self._named[who]
+        who, start, stop = who[named], start[named], stop[named]
         first, last = self.arrays["first"], self.arrays["last"]
         began = first[who] == NO_TIME
         first[who] = np.where(began, shown.ts[start], np.minimum(first[who], shown.ts[start]))
@@ -94,13 +96,16 @@ class Media:
             self.arrays[name] = np.concatenate((old, np.full(size - len(old), NO_TIME)))
         shared: B1 = np.zeros(size, dtype=np.bool_)
         shared[: self._known] = self._shared
+        named: B1 = np.zeros(size, dtype=np.bool_)
+        named[: self._known] = self._named
         for index in range(self._known, size):
-            if identities[index][2]:
+            named[index] = bool(identities[index][2])
+            if named[index]:
                 media = self._at.setdefault(self._place(index), [])
                 media.append(index)
                 if len(media) > 1:
                     shared[media] = True
-        self._known, self._shared = size, shared
+        self._known, self._named, self._shared = size, named, shared
 
     def save(self) -> dict[str, Any]:
         """Return named arrays from which `restore` makes this again."""

@@ -110,7 +110,6 @@ def wear_update(
                 look_up(i, memory, settings)
             memory.slips[i] = 0
             memory.read_ts[i] = t
-            memory.trust[i] = readings.trust[k]
             if memory.first_ts[i] == 0:
                 memory.first_ts[i] = t
         elif fell:
@@ -140,6 +139,7 @@ def wear_update(
         fresh = math.isnan(memory.clock[i, WRITES]) and not math.isnan(memory.writes[i])
         if stepped or fresh or (memory.timed[i] == 0 and not math.isnan(memory.power_on_s[i])):
             born = math.isnan(memory.level[i])
+            memory.trust[i] = readings.trust[k]
             read(i, t, reading, tick, memory, settings)
             if stepped:
                 fold(i, memory, settings, nodes)

@@ -292,6 +292,7 @@ def test_evidence_says_what_is_not_known():
         "storage.power_on_time": [5.0 * YEAR_S + DAY_S],
         "storage.wear.trust_ratio": [0.93],
     }
+    columns["storage.wear.used_ratio"] = [0.51]  # said anew at each step
     read(detector, memory, START + int(DAY_S * 1e9), columns)
     assert detector.evidence(memory, 0)["source_trust_ratio"] == 0.93
 
