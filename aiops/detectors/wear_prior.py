@@ -77,7 +77,7 @@ class Movement(msgspec.Struct, frozen=True):
     """And upwards."""
 
 
-class WearPrior(msgspec.Struct, frozen=True):
+class WearPrior(msgspec.Struct, frozen=True, dict=True):
     """A table of kinds of media, the whole fleet first, and how rates move."""
 
     kinds: tuple[Kind, ...]
@@ -87,7 +87,11 @@ class WearPrior(msgspec.Struct, frozen=True):
         """Say which one it is: settings are filed under it."""
         return f"WearPrior({self.digest})"
 
-    @property
+    def __hash__(self) -> int:
+        """Hash by content, once: detectors are looked up by their settings in every step."""
+        return hash(self.digest)
+
+    @cached_property
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the content."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
