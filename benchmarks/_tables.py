@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("of that, `normalise`, rows/s", "normalise_100000_devices_rows_per_s"),
         ("of that, `FleetState.admit`, rows/s", "admit_rows_per_s"),
         ("of that, `flash_wear` kernel, rows/s", "flash_wear_update_rows_per_s"),
+        ("of that, `flash_failure` kernel, rows/s", "flash_failure_update_rows_per_s"),
         ("of that, `reboot_drift` kernel, rows/s", "reboot_drift_update_rows_per_s"),
         ("of that, `silence` kernel, rows/s", "silence_update_rows_per_s"),
         ("river GaussianScorer, one metric, rows/s", "river_gaussian_rows_per_s"),

@@ -44,15 +44,29 @@ OURS = (*(f"{kind}.jsonl" for kind in (*KINDS, "set_aside")), STATE, TOTALS, FOR
 YEAR_S = 366 * 86_400
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, directories or patterns; - for a stream on standard input; or reports "
+        "of smartctl --json.",
+        metavar="SOURCE",
+    ),
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Where a guess is wrong, e.g. device=serial; `aiops scan` shows the guesses.",
+        metavar="ROLE=COLUMN",
+    ),
+]
+Format = Annotated[
+    str, typer.Option(help="What standard input holds: ndjson or arrow.", metavar="FORMAT")
+]
+"""Arguments that commands share."""
+
+
 def run(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, directories or patterns; - for a stream on standard input; or reports "
-            "of smartctl --json.",
-            metavar="SOURCE",
-        ),
-    ],
+    sources: Sources,
     out: Annotated[
         Path,
         typer.Option(
@@ -97,16 +111,8 @@ def run(
             metavar="SECONDS",
         ),
     ] = 120,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where a guess is wrong, e.g. device=serial; `aiops scan` shows the guesses.",
-            metavar="ROLE=COLUMN",
-        ),
-    ] = None,
-    stream: Annotated[
-        str, typer.Option(help="What standard input holds: ndjson or arrow.", metavar="FORMAT")
-    ] = "ndjson",
+    column: Roles = None,
+    stream: Format = "ndjson",
     warehouse: Annotated[
         Path | None,
         typer.Option(

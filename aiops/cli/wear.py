@@ -31,7 +31,7 @@ from aiops.cli.console import (
     table,
 )
 from aiops.cli.results import Record, where
-from aiops.cli.run import rules, source
+from aiops.cli.run import Format, Roles, Sources, rules, source
 from aiops.cli.scan import columns
 from aiops.cli.stopping import Stoppable, Stopped, stopping
 from aiops.connectors.files import FRAME_ROWS
@@ -51,27 +51,12 @@ NAMED = 12
 
 
 def wear(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, directories or patterns; - for a stream on standard input; or reports "
-            "of smartctl --json.",
-            metavar="SOURCE",
-        ),
-    ],
+    sources: Sources,
     limit: Annotated[
         int, typer.Option("--limit", "--top", help="Media to show.", min=1, metavar="N")
     ] = 20,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where a guess is wrong, e.g. device=serial; `aiops scan` shows the guesses.",
-            metavar="ROLE=COLUMN",
-        ),
-    ] = None,
-    stream: Annotated[
-        str, typer.Option(help="What standard input holds: ndjson or arrow.", metavar="FORMAT")
-    ] = "ndjson",
+    column: Roles = None,
+    stream: Format = "ndjson",
     wear_prior: Annotated[
         Path | None,
         typer.Option(help="Prior that `aiops train wear` wrote.", metavar="DIR"),

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,59 +21,19 @@ from tests.cli.process import (
     PATIENCE_S,
     Said,
     aiops,
-    command,
-    environment,
+    finish,
+    judged_until,
     read,
     records,
+    start,
+    stop,
     succeeds,
+    wait_until,
 )
 
 RUN = ("--inventory", "fleet/inventory.json", *HOURLY)
 OFTEN = ("run", "fleet/telemetry", *RUN, "--checkpoint-rows", 60, "--out", "often")
 RESUMES = "Stopped; the state is saved, and the same command resumes."
-
-
-def start(
-    *arguments: object, cwd: Path, stdin: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    """Start a command; the caller waits for it, or ends it."""
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
-
-
-def finish(process: subprocess.Popen[bytes]) -> Said:
-    """Wait for a command that was started."""
-    out, err = process.communicate(timeout=PATIENCE_S)
-    return Said(process.returncode, out.decode(), err.decode())
-
-
-def wait_until(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
-    """Wait until something has happened while the process is running."""
-    end = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert process.poll() is None, "it ended before: " + str(finish(process))
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.0005)
-
-
-def stop(*arguments: object, cwd: Path, out: str, after: str, by: int = signal.SIGKILL) -> Said:
-    """Start a run and send it a signal once it has judged all until `after`."""
-    process = start(*arguments, cwd=cwd)
-    wait_until(process, lambda: judged_until(cwd / out) >= after)
-    process.send_signal(by)
-    return finish(process)
-
-
-def judged_until(out: Path) -> str:
-    """Return up to when a run has judged so far; nothing if it has not."""
-    totals = out / "totals.json"
-    return str(json.loads(totals.read_bytes()).get("last", "")) if totals.exists() else ""
 
 
 @pytest.fixture(scope="module")
