@@ -13,7 +13,7 @@ from aiops.detectors import DETECTORS
 from aiops.detectors.protocol import Detector
 from aiops.engine.engine import Engine, Step
 from aiops.errors import SettingsError
-from aiops.kernels.rows import I8
+from aiops.kernels.rows import I4, I8
 from aiops.telemetry.columns import column_of, whole
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
@@ -153,3 +153,42 @@ def _detector(one: Named) -> Detector[Any]:
         )
     made_by_name: Detector[Any] = DETECTORS[one]()
     return made_by_name
+
+
+def only(
+    engine: Engine,
+    among: I4,
+    wanted: tuple[str | None, ...],
+    *,
+    one: str,
+    many: str,
+    told: str,
+) -> int:
+    """Return which of the identities `among` [k] is meant by (device, part, medium).
+
+    `one` and `many` are what they are called, `told` what each of them has told.
+
+    Raises
+    ------
+    SettingsError
+        None is called so, or several are.
+    """
+    identities = engine.fleet.registry.identities
+    found = [
+        index
+        for index in among.tolist()
+        if all(w is None or w == name for w, name in zip(wanted, identities[index], strict=True))
+    ]
+    if len(found) == 1:
+        return int(found[0])
+    asked = "/".join(name for name in wanted if name)
+    if found:
+        some = ", ".join("/".join(identities[index]) for index in found[:4])
+        raise SettingsError(
+            f"{len(found)} {many} are called {asked!r} ({some}); say which: part=, medium_id="
+        )
+    devices = sorted({identities[index][0] for index in among.tolist()})
+    there = f"there are {len(devices)}, of {', '.join(devices[:4])}" if devices else "nor any other"
+    raise SettingsError(
+        f"no {one} {asked!r} has {told}{closest(str(wanted[0]), devices)}; {there}"
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,14 +9,25 @@ import numpy as np
 import pyarrow as pa
 
 from aiops.alerts.rule import as_plain
+from aiops.chart import (
+    AXIS,
+    BLUE,
+    READING,
+    VERMILION,
+    band,
+    coloured,
+    dress,
+    label,
+    lines,
+    moments,
+    plotly,
+)
 from aiops.detectors.flash_wear import FlashWear
 from aiops.detectors.protocol import QUANTILES
 from aiops.engine.engine import Engine, Step
-from aiops.errors import SettingsError
 from aiops.kernels.rows import F8, I4, I8
 from aiops.kernels.wear_memory import WearMemory
-from aiops.notebook import played
-from aiops.telemetry.vocabulary import closest
+from aiops.notebook import only, played
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -58,10 +67,10 @@ evidence; NaN: not known. A medium in quarantine, whose reading contradicts itse
 YEAR_NS = 31_557_600_000_000_000
 LEVELS, HORIZONS = 33, 61
 """How finely a fan is drawn."""
-FORECAST, LIMIT, READING, FAINT = "#0072B2", "#D55E00", "#333333", "#767676"
-"""Blue and vermilion of Okabe and Ito (2008), which everybody can tell apart, and greys."""
+FORECAST, LIMIT = BLUE, VERMILION
 BANDS = (("p5", "p95", 0.16), ("p10", "p90", 0.26))
 """Between which dates a band lies, and how opaque it is."""
+MEANT = {"one": "flash medium", "many": "media", "told": "a wear reading"}
 NO_END = "not within 100 years"
 SAID = {"p10": "10 %", "p50": "even odds", "p90": "90 %"}
 
@@ -179,10 +188,11 @@ def fan(
     SettingsError
         No such medium has a wear reading, or several have; or plotly is not installed.
     """
-    graph = _plotly()
+    graph = plotly()
     detector = detector or FlashWear()
     engine, step = played(frame, [detector], layout=layout)
-    index = _one(engine, detector, (device, part, medium_id))
+    among = _media(engine, detector)
+    index = only(engine, among, (device, part, medium_id), **MEANT)
     memory = engine.fleet.recall(detector)
     evidence = detector.evidence(memory, index)
     told = detector.forecast(memory, np.array([index], dtype=np.int32))
@@ -192,62 +202,41 @@ def fan(
     if not len(ts):  # it told bytes only, or it was believed before
         ts, reading = memory.ts[index : index + 1], memory.level[index : index + 1]
     now, first, end = memory.ts[index], float(ts[0]), memory.ts[index] + 0.1 * YEAR_NS
-    said = textwrap.wrap(html.escape(detector.sentence(evidence, as_plain(told))), 105)
+    said = lines(detector.sentence(evidence, as_plain(told)))
     figure = graph.Figure()
     ahead = not quarantined and evidence["wear_used_ratio"] < 1.0
     if ahead and told is not None:
         future = _future(detector, memory, index, told.quantile[0], first)
         _draw_future(figure, graph, future, first)
         end = future.ts[-1]
-        said.append(f"<span style='color:{FORECAST}'>Bands: 80 % and 90 %. Line: even odds.</span>")
+        said.append(coloured("Bands: 80 % and 90 %. Line: even odds.", FORECAST))
     percent = 100.0 * np.append(reading, reading[-1])
     figure.add_trace(
         graph.Scatter(
-            x=_moments(np.append(ts, now)),
+            x=moments(np.append(ts, now)),
             y=percent,
             mode="lines",
             line={"shape": "hv", "color": READING, "width": 2},
             hovertemplate="%{y:.0f} % read on %{x|%Y-%m-%d}<extra></extra>",
         )
     )
-    _label(figure, now, percent[-1], f"{percent[-1]:.0f} % read", READING, right=ahead, above=False)
+    label(figure, moments(now), percent[-1], f"{percent[-1]:.0f} % read", READING, right=ahead, above=False)
     figure.add_hline(100.0, line={"color": LIMIT, "width": 1.5}, opacity=1.0)
-    _label(figure, first, 100.0, "100 %: rated endurance used", LIMIT, right=True)
-    title = html.escape("/".join(name for name in names[:2] if name))
-    _dress(figure, title, said, (first - 0.01 * (end - first), end), max(100.0, percent.max()))
-    return figure
-
-
-def _dress(
-    figure: Figure, title: str, said: list[str], span: tuple[float, float], top: float
-) -> None:
-    """Give the chart its title, what it says, and axes without ornament."""
+    label(figure, moments(first), 100.0, "100 %: rated endurance used", LIMIT, right=True)
+    dress(figure, "/".join(name for name in names[:2] if name), said)
+    top = max(100.0, percent.max())
     ticks = list(range(0, int(top) + 1, 20))
-    plain = {"tickcolor": FAINT, "linecolor": FAINT}
+    span = moments((first - 0.01 * (end - first), end))
     figure.update_layout(
-        template="simple_white",
-        showlegend=False,
-        width=900,
-        height=480,
-        margin={"l": 60, "r": 30, "t": 70 + 18 * len(said), "b": 40},
-        title={
-            "text": title,
-            "subtitle": {"text": "<br>".join(said), "font": {"size": 13, "color": READING}},
-            "x": 0.0,
-            "xref": "paper",
-            "yref": "container",
-            "y": 0.96,
-            "yanchor": "top",
-        },
-        xaxis={"range": [str(at) for at in _moments(span)], **plain},
+        xaxis={"range": [str(at) for at in span]},
         yaxis={
             "title": "rated endurance used",
             "range": [0.0, 1.28 * top],
             "tickvals": ticks,
             "ticktext": [f"{tick} %" for tick in ticks],
-            **plain,
         },
     )
+    return figure
 
 
 def _future(detector: FlashWear, memory: WearMemory, index: int, date: F8, first: float) -> Future:
@@ -271,22 +260,13 @@ def _draw_future(figure: Figure, graph: Any, future: Future, first: float) -> No
     """Draw bands, their middle, and by when it is over, on a chart from `first`."""
     percent = dict(zip(DATES, 100.0 * future.level.T, strict=True))
     for early, late, opacity in BANDS:
-        figure.add_trace(
-            graph.Scatter(
-                x=_moments(np.concatenate((future.ts, future.ts[::-1]))),
-                y=np.concatenate((percent[early], percent[late][::-1])),
-                mode="none",
-                fill="toself",
-                fillcolor=FORECAST,
-                opacity=opacity,
-                hoverinfo="skip",
-            )
-        )
+        high, low = percent[early], percent[late]
+        band(figure, graph, moments(future.ts), high, low, FORECAST, opacity)
     date = dict(zip(DATES, future.date.tolist(), strict=True))
     until = future.ts <= date["p50"]
     figure.add_trace(
         graph.Scatter(
-            x=_moments(future.ts[until]),
+            x=moments(future.ts[until]),
             y=percent["p50"][until],
             mode="lines",
             line={"color": FORECAST, "width": 2},
@@ -298,41 +278,15 @@ def _draw_future(figure: Figure, graph: Any, future: Future, first: float) -> No
         height = 108.0 + 7.0 * row
         if date[name] > end:
             known = np.isfinite(date[name])
-            then = f"by {str(_moments(date[name]))[:10]} \N{RIGHTWARDS ARROW}" if known else NO_END
-            _label(figure, end, height, f"{said}: {then}", FORECAST)
+            then = f"by {str(moments(date[name]))[:10]} \N{RIGHTWARDS ARROW}" if known else NO_END
+            label(figure, moments(end), height, f"{said}: {then}", FORECAST)
             continue
-        at = _moments(date[name])
+        at = moments(date[name])
         line = {"color": FORECAST, "width": 1}
         figure.add_shape(type="line", x0=at, x1=at, y0=100.0, y1=height, line=line, opacity=1.0)
         narrow = date[name] - first < 0.2 * (end - first)
         by = f"{said}: by {str(at)[:10]}"
-        _label(figure, date[name], height, by, FORECAST, right=narrow)
-
-
-def _label(
-    figure: Figure,
-    x: float,
-    y: float,
-    text: str,
-    colour: str,
-    *,
-    right: bool = False,
-    above: bool = True,
-) -> None:
-    figure.add_annotation(
-        x=_moments(x),
-        y=y,
-        text=text,
-        showarrow=False,
-        font={"color": colour, "size": 12},
-        xanchor="left" if right else "right",
-        yanchor="bottom" if above else "top",
-    )
-
-
-def _moments(ns: Any) -> Any:
-    """Return ns since the epoch as times that plotly knows."""
-    return np.asarray(ns, dtype=np.float64).astype(np.int64).astype("datetime64[ns]")
+        label(figure, moments(date[name]), height, by, FORECAST, right=narrow)
 
 
 def _readings(step: Step, index: int, believed: bool) -> tuple[I8, F8]:
@@ -345,37 +299,3 @@ def _readings(step: Step, index: int, believed: bool) -> tuple[I8, F8]:
     ts, read = (np.concatenate(column) for column in zip(*found, strict=True))
     there = ~np.isnan(read)
     return ts[there], read[there]
-
-
-def _plotly() -> Any:
-    try:
-        from plotly import graph_objects
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            "a chart needs plotly, which is not installed; pip install 'aiops-edge[notebook]'"
-        ) from error
-    return graph_objects
-
-
-def _one(engine: Engine, detector: FlashWear, wanted: tuple[str | None, ...]) -> int:
-    """Return the index of the one medium that is meant."""
-    identities = engine.fleet.registry.identities
-    media = _media(engine, detector).tolist()
-    found = [
-        index
-        for index in media
-        if all(w is None or w == name for w, name in zip(wanted, identities[index], strict=True))
-    ]
-    if len(found) == 1:
-        return int(found[0])
-    asked = "/".join(name for name in wanted if name)
-    if found:
-        some = ", ".join("/".join(identities[index]) for index in found[:4])
-        raise SettingsError(
-            f"{len(found)} media are called {asked!r} ({some}); say which: part=, medium_id="
-        )
-    devices = sorted({identities[index][0] for index in media})
-    there = f"there are {len(devices)}, of {', '.join(devices[:4])}" if devices else "nor any other"
-    raise SettingsError(
-        f"no flash medium {asked!r} has a wear reading{closest(str(wanted[0]), devices)}; {there}"
-    )

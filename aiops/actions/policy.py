@@ -112,6 +112,9 @@ class Policy:
     ) -> Iterator[Action]:
         crowds = self._crowds(firing)
         for finding in fired:
+            if finding.group:
+                yield from self._respond_to_group(finding, historical)
+                continue
             crowd = crowds.get((finding.detector, finding.cohort), {})
             for kind in RESPONSES.get(finding.detector, ()):
                 if kind == "hold_rollout" and crowd:
@@ -121,11 +124,17 @@ class Policy:
                     yield self._maintain(finding, historical)
                     break
 
+    def _respond_to_group(self, finding: Finding, historical: bool) -> Iterator[Action]:
+        """Hold the rollout of a cohort; what a site shared is for people to look at."""
+        if finding.cohort and "hold_rollout" in RESPONSES.get(finding.detector, ()):
+            crowd = dict.fromkeys(finding.devices, finding.id)
+            yield self._hold_rollout(finding, crowd, historical)
+
     def _crowds(self, firing: Iterable[Finding]) -> dict[tuple[str, str], dict[str, str]]:
         """Return device -> finding of each (detector, cohort) that many devices fire for."""
         members: dict[tuple[str, str], dict[str, str]] = {}
         for finding in firing:
-            if finding.cohort:
+            if finding.cohort and not finding.group:
                 group = members.setdefault((finding.detector, finding.cohort), {})
                 group[finding.device_id] = min(finding.id, group.get(finding.device_id, finding.id))
         return {key: group for key, group in members.items() if len(group) >= self.crowd_devices}

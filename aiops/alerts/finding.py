@@ -36,9 +36,18 @@ def fingerprint(rule: str, device_id: str, part: str, medium_id: str) -> str:
     return content_id("fp", rule, device_id, part, medium_id)
 
 
+def group_fingerprint(rule: str, group: str) -> str:
+    """Return the stable name of *this rule on this site or cohort* (`Finding.group`)."""
+    return content_id("fp", rule, group)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A device's score stayed beyond a rule's line, or came back from there."""
+    """A device's score stayed beyond a rule's line, or came back from there.
+
+    What happened to a whole site or cohort at once is one finding, of no device: `device_id` is
+    empty, of `site` and `cohort` the one that is concerned is named, and `devices` lists whom.
+    """
 
     rule: str
     detector: str
@@ -62,17 +71,22 @@ class Finding:
     forecast: dict[str, Any] | None = None
     reason: Reason = ""
     """Why it was resolved; empty while it fires."""
+    devices: tuple[str, ...] = ()
+    """Of a finding of a group: the devices concerned, sorted."""
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Finding:
         """Return the finding of plain values read back from JSON, where NaN became null."""
         numbers = {k: _number(plain[k]) for k in ("score", "observed", "expected")}
         evidence = {k: _number(v) for k, v in plain["evidence"].items()}
-        return cls(**(plain | numbers | {"evidence": evidence}))
+        devices = tuple(plain.get("devices", ()))
+        return cls(**(plain | numbers | {"evidence": evidence, "devices": devices}))
 
     @property
     def fingerprint(self) -> str:
-        """Stable name of *this rule on this part*, whenever it fires."""
+        """Stable name of *this rule on this part*, or on this group, whenever it fires."""
+        if self.group:
+            return group_fingerprint(self.rule, self.group)
         return fingerprint(self.rule, self.device_id, self.part, self.medium_id)
 
     @property
@@ -81,8 +95,17 @@ class Finding:
         return content_id("fnd", self.fingerprint, self.status, self.since_ts, self.ts)
 
     @property
+    def group(self) -> str:
+        """``site:lyon`` or ``cohort:fw-2.1`` of a finding of a group, else empty."""
+        if self.device_id:
+            return ""
+        return f"site:{self.site}" if self.site else f"cohort:{self.cohort}"
+
+    @property
     def where(self) -> str:
-        """Display name of the device or part, as ``gw-17/nvme0``."""
+        """Display name of the device, part or group: ``gw-17/nvme0``, ``site lyon``."""
+        if self.group:
+            return self.group.replace(":", " ", 1)
         return "/".join(name for name in (self.device_id, self.part) if name)
 
     def to_record(self) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from aiops.errors import SettingsError
 
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "warning", "high", "critical")
 
+GROUP = "*"
+"""Stands for a device's part in what its group shares, beside names of parts."""
+
 Opened = dict[str, dict[str, Any]]
 """Open incidents by key, as plain values: ``opened_ts``, ``severity``, ``site``, ``rule``,
 ``title`` and ``devices``, where each device has the list of its parts and media that are
@@ -103,6 +106,8 @@ class Grouping:
 
 def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
     """Add the finding to its incident, or take it out; return the incident's key."""
+    if finding.group:
+        return _route_group(finding, opened, ts)
     name = "/".join(filter(None, (finding.part, finding.medium_id)))
     keys = (f"{finding.rule}@site:{finding.site}", f"{finding.rule}@{finding.device_id}")
     if finding.status == "resolved":
@@ -130,6 +135,37 @@ def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
     parts = incident["devices"].setdefault(finding.device_id, [])
     if name not in parts:
         parts.append(name)
+    return key
+
+
+def _route_group(finding: Finding, opened: Opened, ts: int) -> str | None:
+    """Open the incident of a site or cohort for its devices, or close it; return its key."""
+    key = f"{finding.rule}@{finding.group}"
+    if finding.status == "resolved" and key not in opened:
+        return None
+    incident = opened.setdefault(
+        key,
+        {
+            "opened_ts": ts,
+            "severity": finding.severity,
+            "site": finding.site,
+            "rule": finding.rule,
+            "title": "",
+            "devices": {},
+        },
+    )
+    incident["title"] = f"{finding.where}: {finding.sentence}"
+    if finding.status == "resolved":
+        for device in [d for d, parts in incident["devices"].items() if GROUP in parts]:
+            incident["devices"][device].remove(GROUP)
+            if not incident["devices"][device]:
+                del incident["devices"][device]
+    else:
+        incident["severity"] = max(incident["severity"], finding.severity, key=SEVERITIES.index)
+        for device in finding.devices:
+            parts = incident["devices"].setdefault(device, [])
+            if GROUP not in parts:
+                parts.append(GROUP)
     return key
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiops.alerts.finding import Finding, Severity, Status, isoformat
-from aiops.detectors.protocol import Detector, Forecast
+from aiops.detectors.protocol import Detector, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.fleet.owner import FleetShape
 from aiops.fleet.registry import Registry
@@ -128,6 +128,32 @@ class AlertRule:
             evidence=evidence,
             forecast=forecast,
             reason="" if status == "firing" else "recovered",
+        )
+
+    def of_group(self, shared: Shared, registry: Registry) -> Finding:
+        """Return the finding of what a site or cohort shared."""
+        by_site = shared.group == "site"
+        names = registry.sites if by_site else registry.cohorts
+        name = names[shared.code]
+        return Finding(
+            rule=self.name,
+            detector=self.detector.name,
+            status=shared.status,
+            severity=self.severity,
+            device_id="",
+            part="",
+            medium_id="",
+            site=name if by_site else "",
+            cohort="" if by_site else name,
+            since_ts=shared.since,
+            ts=shared.ts,
+            score=shared.score,
+            observed=shared.observed,
+            expected=shared.expected,
+            sentence=shared.sentence,
+            evidence=shared.evidence,
+            reason="" if shared.status == "firing" else "recovered",
+            devices=tuple(sorted({registry.identities[i][0] for i in shared.device.tolist()})),
         )
 
     def retire(self, phases: Phases, device: I4) -> I4:

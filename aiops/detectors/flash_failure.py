@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast
+from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.kernels.failure import (
     MEDIA,
@@ -154,6 +154,10 @@ class FlashFailure:
     def close(self, memory: FailureMemory, epoch: Epoch) -> Scores | None:
         """Say nothing: health is judged as it is read."""
         return None
+
+    def shared(self, memory: FailureMemory, epoch: Epoch) -> Sequence[Shared]:
+        """Tell of nothing that many share."""
+        return ()
 
     def forecast(self, memory: FailureMemory, device: I4) -> Forecast | None:
         """Foretell nothing: a medium that fails may do so now."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aiops.detectors.protocol import QUANTILES, Detector, Epoch, FleetShape, Forecast
+from aiops.detectors.protocol import QUANTILES, Detector, Epoch, FleetShape, Forecast, Shared
 from aiops.detectors.wear_prior import Histories, WearPrior, shipped_prior
 from aiops.errors import SettingsError
 from aiops.kernels.rows import F8, I4, Scores, no_scores
@@ -179,6 +180,10 @@ class FlashWear:
     def close(self, memory: WearMemory, epoch: Epoch) -> Scores | None:
         """Say nothing: wear is judged as it is read."""
         return None
+
+    def shared(self, memory: WearMemory, epoch: Epoch) -> Sequence[Shared]:
+        """Tell of nothing that many share."""
+        return ()
 
     def forecast(self, memory: WearMemory, device: I4) -> Forecast | None:
         """Return quantiles of the date on which each medium is worn out, ns since the epoch.

@@ -7,13 +7,14 @@ decide what it knew. So it is trained apart, saved with a card under ``models/<n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from aiops.detectors.protocol import Epoch, FleetShape, Forecast
+from aiops.detectors.protocol import Epoch, FleetShape, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.kernels.rows import F8, I4, I8, Scores, no_scores
 from aiops.telemetry.batch import TelemetryBatch
@@ -88,6 +89,10 @@ class FrozenModel:
     def close(self, memory: Judged, epoch: Epoch) -> Scores | None:
         """Say nothing: a frozen model judges rows only."""
         return None
+
+    def shared(self, memory: Judged, epoch: Epoch) -> Sequence[Shared]:
+        """Tell of nothing that many share."""
+        return ()
 
     def forecast(self, memory: Judged, device: I4) -> Forecast | None:
         """Return None: it does not forecast."""

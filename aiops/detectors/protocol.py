@@ -9,13 +9,14 @@ epochs, or frozen in ``models/``, or learnt from labels, which are records with 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from aiops.fleet.owner import Epoch, FleetShape
 from aiops.kernels.rows import F8, I4, Scores
 from aiops.telemetry.batch import TelemetryBatch
 
-__all__ = ["QUANTILES", "Detector", "Epoch", "FleetShape", "Forecast"]
+__all__ = ["QUANTILES", "Detector", "Epoch", "FleetShape", "Forecast", "Shared"]
 
 M = TypeVar("M", bound=tuple[Any, ...])
 
@@ -35,6 +36,29 @@ class Forecast(NamedTuple):
     """[q] ascending, within 0 to 1."""
     quantile: F8
     """[m, q] of each device asked for; NaN: nothing can be said yet; inf: never."""
+
+
+class Shared(NamedTuple):
+    """Something that happened to a group of devices at once: one finding, of the group."""
+
+    group: Literal["site", "cohort"]
+    code: int
+    """Of the site or cohort, as in `Epoch`."""
+    status: Literal["firing", "resolved"]
+    since: int
+    """When it began, ns."""
+    ts: int
+    """When it was noticed, or was over, ns."""
+    score: float
+    """Multiples of the alert line."""
+    observed: float
+    expected: float
+    device: I4
+    """[k] devices concerned."""
+    evidence: dict[str, float]
+    """The facts behind it, each name with its unit."""
+    sentence: str
+    """It in one plain sentence."""
 
 
 QUANTILES = (0.05, 0.1, 0.5, 0.9, 0.95)
@@ -64,6 +88,9 @@ class Detector(Protocol[M]):
 
     def close(self, memory: M, epoch: Epoch) -> Scores | None:
         """Judge all devices as the epoch closes ([size] each); None: nothing to say."""
+
+    def shared(self, memory: M, epoch: Epoch) -> Sequence[Shared]:
+        """Return what happened to many devices at once, after `close`: that it did, and its end."""
 
     def forecast(self, memory: M, device: I4) -> Forecast | None:
         """Return the forecast of `device` [m]; None: this detector does not forecast."""

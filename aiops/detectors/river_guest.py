@@ -8,7 +8,7 @@ labels, which is river's place in a running engine, see `alerts.feedback`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from river.base import AnomalyDetector, SupervisedAnomalyDetector
 from river.compose import Pipeline
 
-from aiops.detectors.protocol import Epoch, FleetShape, Forecast
+from aiops.detectors.protocol import Epoch, FleetShape, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.kernels.rows import I4, Scores, no_scores
 from aiops.telemetry.batch import TelemetryBatch
@@ -101,6 +101,10 @@ class RiverGuest:
     def close(self, memory: Guests, epoch: Epoch) -> Scores | None:
         """Say nothing: a guest judges rows only."""
         return None
+
+    def shared(self, memory: Guests, epoch: Epoch) -> Sequence[Shared]:
+        """Tell of nothing that many share."""
+        return ()
 
     def forecast(self, memory: Guests, device: I4) -> Forecast | None:
         """Return None: river's anomaly models do not forecast."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast
+from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.kernels.rhythm import OCTAVES, RhythmMemory, rhythm_close, rhythm_update
 from aiops.kernels.rows import F8, I4, Scores, no_scores
@@ -110,6 +111,10 @@ class Silence:
             scores,
         )
         return scores
+
+    def shared(self, memory: RhythmMemory, epoch: Epoch) -> Sequence[Shared]:
+        """Tell of nothing that many share."""
+        return ()
 
     def forecast(self, memory: RhythmMemory, device: I4) -> Forecast | None:
         """Foretell nothing."""

@@ -241,6 +241,8 @@ class Engine:
             if closing is not None:
                 for rule in rules:
                     findings += self._advance(rule, memory, _at_close(epoch), closing, stays)
+            for shared in detector.shared(memory, epoch):
+                findings += [rule.of_group(shared, self.fleet.registry) for rule in rules]
         for some in (left, findings):
             some.sort(key=lambda f: (f.ts, f.rule, f.device_id, f.part, f.medium_id, f.status))
         return scored, left + findings

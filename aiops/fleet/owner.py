@@ -38,6 +38,8 @@ class Epoch(NamedTuple):
     """[size] index of the device that a part belongs to (its own index for a device)."""
     site: I4
     """[size] code of the site; -1 for none."""
+    cohort: I4
+    """[size] code of the cohort; -1 for none."""
     replaced: I4 = np.zeros(0, dtype=np.int32)
     """[k] media that have left, ascending: another one reports in their place."""
 

@@ -229,7 +229,7 @@ class FleetState:
         batch = TelemetryBatch(
             empty, empty, empty.astype(np.int64), empty.astype(np.bool_), {}, group_bounds(empty)
         )
-        epoch = Epoch(0, self.epoch_ns, 0, 0, empty, empty)
+        epoch = Epoch(0, self.epoch_ns, 0, 0, empty, empty, empty)
         return [ClosedEpoch(epoch, batch, _sorted(pa.concat_tables(rest)))]
 
     def _close(self, index: int, vouched: int) -> ClosedEpoch:
@@ -257,6 +257,7 @@ class FleetState:
             size,
             registry.root[:size],
             registry.site[:size],
+            registry.cohort[:size],
             self.media.replaced,
         )
         tables = [table for tag, table in self._aside if tag <= index]

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -133,16 +134,6 @@ def largest(text: str) -> float:
     return max(number(word) for word in re.split(r"[\s,]+", text.strip()))
 
 
-def word_or_number(words: Mapping[str, float]) -> Callable[[str], float]:
-    """Return a reader that knows what `words` mean."""
-
-    def read(text: str) -> float:
-        meaning = words.get(text.strip())
-        return number(text) if meaning is None else meaning
-
-    return read
-
-
 # Names -------------------------------------------------------------------------------------------
 
 
@@ -235,6 +226,50 @@ def identities(names: Encoded) -> F8:
     code, values = names
     numbers = [identity_code(value) if value else math.nan for value in values]
     return np.array([*numbers, math.nan])[code]
+
+
+# Words -------------------------------------------------------------------------------------------
+
+
+def word(words: Mapping[str, float]) -> Callable[[str], float]:
+    """Return a reader that knows what `words` mean, in any case; shell patterns may be among them.
+
+    A word counts before a pattern, and of patterns the first that matches.
+    """
+    plain = {known.casefold(): value for known, value in words.items()}
+    patterns = [known for known in plain if set(known) & set("*?[")]
+
+    def read(text: str) -> float:
+        said = text.strip().casefold()
+        if said not in plain:
+            said = next((pattern for pattern in patterns if fnmatchcase(said, pattern)), said)
+        if said not in plain:
+            raise ValueError(text)
+        return plain[said]
+
+    return read
+
+
+def word_or_number(words: Mapping[str, float]) -> Callable[[str], float]:
+    """Return a reader of words, as `word`, and of numbers."""
+    read_word = word(words)
+
+    def read(text: str) -> float:
+        try:
+            return read_word(text)
+        except ValueError:
+            return number(text)
+
+    return read
+
+
+def read_words(array: pa.Array, words: Mapping[str, float]) -> tuple[F8, B1 | None]:
+    """Return what words mean [n], NaN where null, and a mask [n] of what is none of them."""
+    code, names = read_names(array)
+    read = word(words)
+    values = np.array([_attempt(read, name) for name in names], np.float64)
+    wrong = values == _NOT_A_NUMBER
+    return _gather(values, wrong, code)
 
 
 # Text --------------------------------------------------------------------------------------------

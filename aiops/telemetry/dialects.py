@@ -32,6 +32,7 @@ DIALECTS = (
     "node_exporter",
     "telegraf",
     "memfault",
+    "reboots",
     "sysfs",
     "sdmon",
     "plain",
@@ -57,12 +58,14 @@ class Alias:
     unless: Conditions = ()
     same_as: str = ""
     """Holds only where the reading equals that of this other column."""
-    reads: Literal["number", "largest", "identity"] = "number"
-    """``largest``: of several numbers in a string; ``identity``: whatever tells apart."""
+    reads: Literal["number", "largest", "word", "identity"] = "number"
+    """``largest``: of several numbers in a string; ``word``: of `words` and nothing else;
+    ``identity``: whatever tells apart."""
     label: str = ""
     """Label that holds an identity, where the reading itself says nothing."""
     words: Mapping[str, float] = field(default_factory=dict)
-    """What words mean where others send numbers."""
+    """What words, or shell patterns of them, mean where others send numbers. In a file it may be
+    the name of one of the dialect's tables of ``words``."""
     transform: str = ""
     """Name in `TRANSFORMS`, applied to the reading before what follows."""
     scale: float = 1.0
@@ -112,6 +115,9 @@ def _aliases(entry: dict[str, Any], dialect: Mapping[str, Any], where: str) -> I
     transform = entry.get("transform", "")
     if transform and transform not in TRANSFORMS:
         raise SettingsError(f"{where}: no transform {transform!r}{closest(transform, TRANSFORMS)}")
+    words = entry.get("words", {})
+    if isinstance(words, str):
+        words = dialect["words"][words]
     per = float(entry.get("per", 1.0))
     remaining = entry.get("remaining", False)
     alias = Alias(
@@ -123,7 +129,7 @@ def _aliases(entry: dict[str, Any], dialect: Mapping[str, Any], where: str) -> I
         same_as=entry.get("same_as", ""),
         reads=entry.get("reads", "identity" if known.is_identity else "number"),
         label=entry.get("label", ""),
-        words=MappingProxyType({k: float(v) for k, v in entry.get("words", {}).items()}),
+        words=MappingProxyType({k: float(v) for k, v in words.items()}),
         transform=transform,
         scale=-1.0 if remaining else float(entry.get("scale", 1.0)),
         offset=per if remaining else float(entry.get("offset", 0.0)),

@@ -21,6 +21,7 @@ from aiops.telemetry.columns import (
     number,
     read_names,
     read_numbers,
+    read_words,
     respelt,
     texts,
     whole,
@@ -205,10 +206,13 @@ class _Normalisation:
         if alias.reads == "identity":
             reading = identities(self._told(alias, readings, rows))
         else:
-            parse = largest if alias.reads == "largest" else number
-            reading, wrong = read_numbers(
-                readings, word_or_number(alias.words) if alias.words else parse
-            )
+            if alias.reads == "word":
+                reading, wrong = read_words(readings, alias.words)
+            else:
+                parse = largest if alias.reads == "largest" else number
+                reading, wrong = read_numbers(
+                    readings, word_or_number(alias.words) if alias.words else parse
+                )
             if wrong is not None:
                 refuse(wrong, "not_a_number")
                 reading = np.where(wrong, np.nan, reading)

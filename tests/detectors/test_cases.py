@@ -67,7 +67,7 @@ def first_alerts(detector: Any, rows: list[dict[str, str]]) -> dict[tuple[str, s
             batch = single(index[part], ts, row, codes).reporting(detector.reads)
             if len(batch) and detector.update(memory, batch).score[0] >= 1.0:
                 alerts.setdefault(part, ts)
-        judged = detector.close(memory, Epoch(ts, ts, ts, len(parts), root, site))
+        judged = detector.close(memory, Epoch(ts, ts, ts, len(parts), root, site, site))
         for i in [] if judged is None else np.flatnonzero(judged.score >= 1.0):
             alerts.setdefault(parts[i], ts)
     return alerts

@@ -60,12 +60,14 @@ def stream(seed=0, n=400):
     )
 
 
-def run(detector, pieces, capacity=CAPACITY):
+def run(detector, pieces, capacity=CAPACITY, later=()):
+    """Show a detector pieces of an epoch, and close it; then show it `later`, in the next."""
     memory = detector.init(FleetShape(capacity))
     scores = [detector.update(memory, piece.reporting(detector.reads)) for piece in pieces]
     root = np.arange(DEVICES, dtype=np.int32)
     clock = START + 10_000 * HOUR_NS
-    closed = detector.close(memory, Epoch(clock, clock, clock, DEVICES, root, root))
+    closed = detector.close(memory, Epoch(clock, clock, clock, DEVICES, root, root, root))
+    scores += [detector.update(memory, piece.reporting(detector.reads)) for piece in later]
     return memory, scores, closed
 
 
@@ -90,13 +92,14 @@ def test_the_budget_moves_the_line_and_not_the_memory(name):
     detector, eager = DETECTORS[name](), DETECTORS[name](alarm_budget=1000.0)
     assert settings_hash(detector) == settings_hash(eager)
     lines = {"allowed_s", "silent_s", "site_silent_ratio"}
-    memory, scores, closed = run(detector, [stream()])
-    other, more, more_closed = run(eager, [stream()])
+    early, late = by_time(stream(), 2)
+    memory, scores, closed = run(detector, [early], later=[late])
+    other, more, more_closed = run(eager, [early], later=[late])
     for field, a, b in zip(memory._fields, memory, other, strict=True):
         if field not in lines:
             np.testing.assert_array_equal(a, b, err_msg=field)
-    a = np.concatenate([scores[0].score, [] if closed is None else closed.score])
-    b = np.concatenate([more[0].score, [] if more_closed is None else more_closed.score])
+    a = np.concatenate([*(s.score for s in scores), [] if closed is None else closed.score])
+    b = np.concatenate([*(s.score for s in more), [] if more_closed is None else more_closed.score])
     assert (b >= a)[~np.isnan(a)].all()
     assert (b > a).any()
 

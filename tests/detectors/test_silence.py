@@ -34,7 +34,7 @@ def feed(detector, memory, device, ts):
 def close(detector, memory, clock, size, site=None):
     root = np.arange(size, dtype=np.int32)
     site = np.zeros(size, np.int32) if site is None else np.asarray(site, np.int32)
-    return detector.close(memory, Epoch(clock, clock, clock, size, root, site))
+    return detector.close(memory, Epoch(clock, clock, clock, size, root, site, site))
 
 
 def every(seconds, n, start=START):

@@ -31,7 +31,7 @@ def allowed_s(detector, memory):
     """Return what the first device is allowed now."""
     one = np.zeros(1, np.int32)
     clock = int(memory.last[0])
-    detector.close(memory, Epoch(clock, clock, clock, 1, one, one))
+    detector.close(memory, Epoch(clock, clock, clock, 1, one, one, one))
     return memory.allowed_s[0]
 
 
@@ -58,7 +58,7 @@ def test_silence_against_the_twin(seed):
     assert np.isnan(detector.update(memory, batch(*zip(*rows, strict=True))).score).all()
 
     clock = int(np.quantile([ts for _, ts in rows], rng.random())) + 3600 * SECOND
-    scores = detector.close(memory, Epoch(clock, clock, clock, len(root), root, site))
+    scores = detector.close(memory, Epoch(clock, clock, clock, len(root), root, site, site))
     members = {d: set(np.flatnonzero(root == d).tolist()) for d in set(root.tolist())}
     sites = {d: None if site[d] < 0 else int(site[d]) for d in members}
     said, shares = oracle.judge(rows, members, sites, clock, 10.0, 600.0, 20)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.telemetry.columns import TEXT_MAX, read_names, read_numbers, texts, whole
+from aiops.telemetry.columns import (
+    TEXT_MAX,
+    read_names,
+    read_numbers,
+    read_words,
+    texts,
+    whole,
+    word_or_number,
+)
 from aiops.telemetry.times import YEAR_2000, YEAR_2100, read_times
 
 
@@ -136,3 +144,32 @@ def test_chunks_of_different_dictionaries_agree() -> None:
 )
 def test_any_value_can_be_shown(value: pa.Array, look: Any) -> None:
     assert texts(value).to_pylist() == [look]
+
+
+WORDS = {"power": 2.0, "*power*": 1.0, "*off*": 3.0, "7": 4.0, "unknown": math.nan}
+
+
+@pytest.mark.parametrize(
+    ("array", "expected", "wrong"),
+    [
+        (pa.array(["POWER", " power ", None, ""]), [2.0, 2.0, None, None], []),
+        (pa.array(["Power Off", "take-off"]), [1.0, 3.0], []),
+        (pa.array(["1", "flux", "Unknown"]), [None, None, None], [0, 1]),
+        (pa.array([7, 8, None]), [4.0, None, None], [1]),
+        (pa.array(["flux", "power"]).dictionary_encode(), [None, 2.0], [0]),
+        (pa.array([[1], None]), [None, None], []),
+    ],
+)
+def test_words_are_read_in_any_case_and_as_patterns(
+    array: pa.Array, expected: list[float | None], wrong: list[int]
+) -> None:
+    values, mask = read_words(array, WORDS)
+    found = [None if mask is not None and mask[i] else v for i, v in enumerate(values)]
+    assert [None if v is None or math.isnan(v) else v for v in found] == expected
+    assert ([] if mask is None else np.flatnonzero(mask).tolist()) == wrong
+
+
+def test_a_word_may_stand_among_numbers() -> None:
+    values, mask = read_numbers(pa.array(["power", "12", "0x10", "flux"]), word_or_number(WORDS))
+    assert mask is not None
+    assert values[~mask].tolist() == [2.0, 12.0, 16.0]

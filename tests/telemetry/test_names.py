@@ -79,3 +79,28 @@ def test_a_model_that_is_the_cohort_is_a_model_too() -> None:
 def test_a_name_alone_is_not_that_of_a_medium() -> None:
     frame = normalise(pa.table(IDENTITY | {"name": ["gateway in the attic"]}))
     assert frame.columns == {}
+
+
+VERSION = "device.software_version"
+
+
+@pytest.mark.parametrize(
+    ("column", "source"),
+    [
+        ("software_version", "reported"),
+        ("device.software_version", "reported"),
+        ("firmware_version", "firmware"),
+        ("os.version", "os"),
+    ],
+)
+def test_a_version_is_a_name_too(column: str, source: str) -> None:
+    (row,) = rows_of(normalise(pa.table(IDENTITY | {column: ["2.1.0"]})))
+    assert row[f"{VERSION}/{source}"] == identity_code("2.1.0")
+
+
+def test_the_exporter_tells_the_kernel_in_a_label() -> None:
+    labels = json.dumps({"release": "6.6.31", "nodename": "gw-1"})
+    table = {"metric": ["node_uname_info"], "value": [1.0], "labels": [labels]}
+    (row,) = rows_of(normalise(pa.table(IDENTITY | table)))
+    assert row[f"{VERSION}/os"] == identity_code("6.6.31")
+    assert row.get("part") is None

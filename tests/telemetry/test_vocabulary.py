@@ -32,7 +32,11 @@ def test_every_metric_is_sound(known) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_only_identities_are_unbounded() -> None:
-    unbounded = {m.name for m in VOCABULARY.values() if m.is_identity}
-    assert unbounded == {"storage.model", "storage.vendor", "device.boot_id"}
-    unbounded = {m.name for m in VOCABULARY.values() if math.isinf(m.upper)}
-    assert unbounded == {"storage.model", "storage.vendor", "device.boot_id"}
+    identities = {
+        "storage.model",
+        "storage.vendor",
+        "device.boot_id",
+        "device.software_version",
+    }
+    assert {m.name for m in VOCABULARY.values() if m.is_identity} == identities
+    assert {m.name for m in VOCABULARY.values() if math.isinf(m.upper)} == identities
