@@ -19,6 +19,7 @@ from aiops.actions.policy import Policy
 from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
+from aiops.alerts.selection import EDetector, Selection
 from aiops.detectors import DETECTORS
 from aiops.detectors.protocol import QUANTILES, Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
@@ -27,7 +28,7 @@ from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
 from aiops.fleet.registry import Identity
 from aiops.fleet.state import ClosedEpoch, FleetState
-from aiops.kernels.rows import B1, Rows, Scores
+from aiops.kernels.rows import B1, I4, Rows, Scores
 from aiops.placement.plan import Plan
 from aiops.placement.problem import pose
 from aiops.placement.solver import PlacementMemory, revert, solve
@@ -37,6 +38,8 @@ from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
 from aiops.telemetry.normalised import SET_ASIDE
+
+DEFAULT_SELECTION = Selection()
 
 FORECASTS = pa.schema(
     [
@@ -110,6 +113,9 @@ class Engine:
         Nodes and workloads; without workloads nothing is placed.
     placement
         What a move must pay for, and how long a workload stays where it was put.
+    selection
+        How much more evidence a large fleet asks for, of detectors that can be compared; None
+        leaves it at each device's own budget.
     grouping
         When many findings are one incident.
     policy
@@ -130,6 +136,7 @@ class Engine:
         *,
         inventory: Inventory | None = None,
         placement: PlacementSettings | None = None,
+        selection: Selection | None = DEFAULT_SELECTION,
         grouping: Grouping | None = None,
         policy: Policy | None = None,
         guard: Guard | None = None,
@@ -156,11 +163,16 @@ class Engine:
             )
         self.inventory = inventory or Inventory()
         self.placement = placement or PlacementSettings()
+        self.selection = selection
         self.grouping = grouping or Grouping()
         self.policy = policy or Policy()
         self.guard = guard or Guard()
         self.layout = dict(layout or {})
-        tracked = {name for detector in self.detectors for name in detector.reads}
+        tracked = {
+            name
+            for detector in self.detectors
+            for name in (*detector.reads, *getattr(detector, "also_reads", ()))
+        }
         if self.inventory.workloads:
             tracked.update(READS.values())
         self.fleet = FleetState(tracked, self.inventory, epoch_s, lateness_s)
@@ -236,7 +248,8 @@ class Engine:
                 scored.append(Scored(detector.name, shown, scores, identities))
                 usable = stays[shown.device] & ~shown.historical
                 for rule in rules:
-                    findings += self._advance(rule, memory, shown.rows, scores, usable)
+                    believed = usable & self._believed(rule, memory, epoch, shown.device, scores)
+                    findings += self._advance(rule, memory, shown.rows, scores, believed)
             closing = detector.close(memory, epoch)
             if closing is not None:
                 for rule in rules:
@@ -244,8 +257,23 @@ class Engine:
             for shared in detector.shared(memory, epoch):
                 findings += [rule.of_group(shared, self.fleet.registry) for rule in rules]
         for some in (left, findings):
-            some.sort(key=lambda f: (f.ts, f.rule, f.device_id, f.part, f.medium_id, f.status))
+            some.sort(key=_order)
         return scored, left + findings
+
+    def _believed(
+        self, rule: AlertRule, memory: Any, epoch: Epoch, device: I4, scores: Scores
+    ) -> B1:
+        """Return [n] which rows may page: not those over the line whose device is not selected.
+
+        Such a device neither fires nor clears; if it fires already, it goes on.
+        """
+        over = scores.score >= rule.line
+        if self.selection is None or not isinstance(rule.detector, EDetector) or not over.any():
+            return np.ones(len(device), dtype=np.bool_)
+        evidence = rule.detector.log_evidence(memory, epoch.size)
+        selected = self.selection.select(evidence, rule.detector.bin_s)
+        believed: B1 = ~over | selected[device]
+        return believed
 
     def _retire(self, epoch: Epoch) -> list[Finding]:
         """Resolve what fires on media that have been replaced: they left, they did not recover."""
@@ -391,6 +419,12 @@ class Engine:
         self._guarded = GuardMemory.restore(values["guard"])
         for detector in self.detectors:
             self.fleet.recall(detector)
+
+
+def _order(finding: Finding) -> tuple[Any, ...]:
+    """Sort findings by content: codes of sites and cohorts are as rows happened to come."""
+    f = finding
+    return f.ts, f.rule, f.device_id, f.part, f.medium_id, f.group, f.status
 
 
 def _devices(epoch: Epoch) -> B1:
