@@ -5,11 +5,11 @@ through the same `Engine.step` that runs live, in batch and in notebooks; so a l
 holds everywhere. A broken law raises `BrokenLaw`, which names it.
 
 The laws of a detector: *cut* (any cutting of the stream, same bits), *order* (of rows within an
-epoch), *independence* (a device is judged by itself), *checkpoint* (save and load in the middle),
-*replay* (rows seen before change nothing), *nan* (missing gives NaN and touches no memory),
-*growth* (new devices change nobody), *purity* (frames are not written to). Two more want telemetry
-of their own: *silence* (`check_silence`: on a healthy fleet the alarm budget holds) and *voice*
-(`check_voice`: a labelled fault is found in time).
+epoch), *independence* (a device is judged by itself, or by its cohort's sealed past), *checkpoint*
+(save and load in the middle), *replay* (rows seen before change nothing), *nan* (missing gives NaN
+and touches no memory), *growth* (new devices change nobody), *purity* (frames are not written to).
+Two more want telemetry of their own: *silence* (`check_silence`: on a healthy fleet the alarm
+budget holds) and *voice* (`check_voice`: a labelled fault is found in time).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aiops.alerts.rule import AlertRule
 from aiops.detectors.protocol import Detector
@@ -71,7 +72,7 @@ def check_detector(detector: Detector[Any], table: Table, seed: int = 0) -> None
     if not _is_guest(detector):
         check_checkpoint(engine, table, rng)
     if detector.reads:
-        check_independence(engine, table, rng)
+        check_independence(engine, table, rng, compares=getattr(detector, "compares", False))
         check_nan(engine, table, detector)
 
 
@@ -110,15 +111,37 @@ def check_order(make: Callable[[], Engine], table: Table, rng: np.random.Generat
     _same("order", _flat(whole), _flat(shuffled))
 
 
-def check_independence(make: Callable[[], Engine], table: Table, rng: np.random.Generator) -> None:
-    """What is said of a device's rows does not depend on which other devices there are."""
+def check_independence(
+    make: Callable[[], Engine],
+    table: Table,
+    rng: np.random.Generator,
+    compares: bool = False,
+) -> None:
+    """What is said of a device's rows does not depend on which other devices there are.
+
+    A detector that declares `compares` knows the sealed past of a device's cohort and what its
+    site shares; then it does not depend on the devices of other cohorts and sites.
+    """
     devices = [d for d in table["device_id"].unique().to_pylist() if d is not None]
     kept = set(rng.permutation(devices)[: max(1, len(devices) // 2)].tolist())
+    if compares:
+        table = _apart(table, kept)
     mask = [d is None or d in kept for d in table["device_id"].to_pylist()]
     everyone, _ = _run(make(), [table])
     some, _ = _run(make(), [table.filter(pa.array(mask))])
     said = _scores(everyone)
     _same("independence", {k: v for k, v in said.items() if k[1] in kept}, _scores(some))
+
+
+def _apart(table: Table, kept: set[str]) -> Table:
+    """Return the table with the sites and cohorts of `kept` devices renamed: they are their own."""
+    world = pa.array(["" if d in kept else "other " for d in table["device_id"].to_pylist()])
+    for label in ("site", "cohort"):
+        at = table.schema.get_field_index(label)
+        known = pa.nulls(len(table), pa.string()) if at < 0 else table[label].cast(pa.string())
+        named = pc.binary_join_element_wise(world, pc.fill_null(known, "unnamed"), "")
+        table = table.append_column(label, named) if at < 0 else table.set_column(at, label, named)
+    return table
 
 
 def check_checkpoint(make: Callable[[], Engine], table: Table, rng: np.random.Generator) -> None:

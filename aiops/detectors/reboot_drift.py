@@ -90,6 +90,7 @@ class RebootDrift:
 
     name: ClassVar[str] = "reboot_drift"
     version: ClassVar[int] = 2
+    compares: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (
         "device.boot_id",
         "device.boot_time",
@@ -196,7 +197,7 @@ class RebootDrift:
             fields[name] = np.zeros(n, dtype=np.int64)
         for name in ("reboots", "planned", "power", "software", "settled", "pending", "shared"):
             fields[name] = np.zeros(n, dtype=np.int32)
-        for name in ("episodes", "bins", "sealed_day"):
+        for name in ("episodes", "bins"):
             fields[name] = np.zeros(n, dtype=np.int32)
         for name in ("maintained", "pending_cause", "shared_by", "yesterday", "day_of_week"):
             fields[name] = np.zeros(n, dtype=np.int8)
@@ -218,6 +219,8 @@ class RebootDrift:
             open_s=np.zeros(n),
             recent=np.zeros((n, RECENT), dtype=np.uint16),
             last_week=np.full(n, -1, dtype=np.int8),
+            week_before=np.full(n, -1, dtype=np.int8),
+            sealed_day=np.zeros(n, dtype=np.uint16),
             before=np.tile(self.prior.astype(np.float32), (n, 1)),
             after=np.zeros((n, HAZARDS), dtype=np.float32),
             surplus=np.zeros((n, len(RATIOS)), dtype=np.float32),

@@ -27,8 +27,10 @@ PAIRS_NEEDED = 400.0
 """How rates spread is told by ordered pairs of one device's episodes: so many, and it is to 7 %."""
 CLEAR_DAILY, CLEAR_DISPERSION = 3.0, 2.5
 """So many standard errors more pairs than chance gives, and a cohort is taken not to be Poisson."""
-LEAST_DISPERSION = 0.06
-"""So many more pairs, and no fewer, are worth a change of mind: some devices' rates do drift."""
+LEAST_DAILY, LEAST_DISPERSION = 0.25, 0.06
+"""So many more pairs are worth a change of mind: blocks differ, and some devices' rates drift."""
+OUT_OF_STEP = 2.0
+"""What lasts for a week seldom starts with a block: so much more than blocks show is taken."""
 DATED, SURE = 4.0, 8.0
 """A change is dated from so much evidence on, nats, and its date kept from so much on."""
 EXTREME = 3.7
@@ -190,9 +192,9 @@ def counted(i: int, x: int, memory: RebootMemory) -> int:
     """Return how many episodes `x` in a bin of device `i` count as, and remember them in pairs.
 
     Of a Poisson process, whatever its rate, there are as many ordered pairs of episodes within a
-    bin as between a bin and the next, and as many within blocks as between neighbouring blocks,
-    on average. More pairs within than between is how a cohort shows that its episodes come in
-    bursts, or that its blocks are not alike.
+    bin as between a bin and the next, and as many within blocks as between a block and the next
+    but one, on average. More pairs within than between is how a cohort shows that its episodes
+    come in bursts, or that its blocks are not alike.
     """
     memory.episodes[i] += x
     paired = min(x, PAIRED_A_DAY)
@@ -207,10 +209,11 @@ def counted(i: int, x: int, memory: RebootMemory) -> int:
         memory.week[i] = week
         return x
     week = min(week, PAIRED_A_WEEK)
-    last = memory.last_week[i]
-    if last >= 0:
-        memory.same_week[i] += week * (week - 1) + last * (last - 1)
-        memory.next_week[i] += 2 * week * last
+    other = memory.week_before[i]
+    if other >= 0:
+        memory.same_week[i] += week * (week - 1) + other * (other - 1)
+        memory.next_week[i] += 2 * week * other
+    memory.week_before[i] = memory.last_week[i]
     memory.last_week[i] = week
     memory.day_of_week[i] = 0
     memory.week[i] = 0
@@ -363,13 +366,15 @@ def seal_cohorts(group: I4, memory: RebootMemory, settings: RebootSettings) -> N
         memory.cohort_shape[i] = min(max(mean * mean / variance, 0.5), 100.0)
         more = same_day - next_day
         clear = CLEAR_DAILY * math.sqrt(2.0 * same_day + next_day)
-        memory.daily[i] = more > max(clear, LEAST_DISPERSION * next_day)
+        memory.daily[i] = more > max(clear, LEAST_DAILY * next_day)
+        if memory.daily[i]:  # then a block has no pairs within one of its days
+            same_week *= BLOCK_DAYS / (BLOCK_DAYS - 1.0)
         more = same_week - next_week
         clear = CLEAR_DISPERSION * math.sqrt(2.0 * same_week + 2.0 * next_week)
         if more <= max(clear, LEAST_DISPERSION * next_week):
             memory.dispersion[i] = 0
         else:
-            frailty = next_week / more
+            frailty = next_week / (OUT_OF_STEP * more)
             q = 0
             while q + 1 < settings.frailty.shape[0] and settings.frailty[q] > 1.25 * frailty:
                 q += 1

@@ -108,6 +108,8 @@ class RebootMemory(NamedTuple):
     """[c] episodes of the current block, one a bin at most."""
     last_week: I1
     """[c] episodes of the block before; -1: none yet."""
+    week_before: I1
+    """[c] episodes of the block before that; -1: none yet."""
     same_day: F4
     """[c] sum over bins of x (x - 1)."""
     next_day: F4
@@ -115,7 +117,7 @@ class RebootMemory(NamedTuple):
     same_week: F4
     """[c] sum over blocks of x (x - 1), both of each pair."""
     next_week: F4
-    """[c] sum over blocks of x times that of the next."""
+    """[c] twice the sum over blocks of x times that of the next but one."""
     cohort_rate: F4
     """[c] sealed: mean rate of the others of its cohort, 1/s; NaN: not known."""
     cohort_shape: F4
@@ -126,7 +128,7 @@ class RebootMemory(NamedTuple):
     """[c] sealed: 1: what falls into one bin is one episode."""
     informed: I1
     """[c] 1: `before` knows the cohort."""
-    sealed_day: I4
+    sealed_day: U2
     """[c] day on which cohorts were sealed last, since the epoch; all devices alike."""
 
 
