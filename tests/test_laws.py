@@ -17,9 +17,11 @@ from aiops.engine.engine import Engine
 from aiops.kernels.rows import no_scores
 from aiops.testing import (
     BrokenLaw,
+    as_history,
     check_checkpoint,
     check_cut,
     check_detector,
+    check_independence,
     check_order,
     check_replay,
     check_silence,
@@ -65,6 +67,15 @@ def test_a_detector_obeys_every_law(name, table):
 def test_a_detector_is_silent_on_a_healthy_fleet(name):
     scenario = replace(SCENARIOS["healthy"], devices=24, sites=3, days=60)
     check_silence(DETECTORS[name](alarm_budget=10.0), whole(scenario), epoch_s=3600)
+
+
+def test_independence_of_other_cohorts_is_a_law_with_teeth():
+    """Sealed cohorts are known by the end of this history, so taking half of one away shows."""
+    table = as_history(telemetry(devices=8, sites=3, days=25, reboots_per_week=9.0))
+    drift, rng = DETECTORS["reboot_drift"], np.random.default_rng
+    check_independence(lambda: Engine([AlertRule(drift())]), table, rng(0), compares=True)
+    with pytest.raises(BrokenLaw, match="independence"):
+        check_independence(lambda: Engine([AlertRule(drift())]), table, rng(0))
 
 
 DAY = 86_400_000_000_000
@@ -160,6 +171,9 @@ class Lawless(Silence):
 
     def close(self, memory, epoch):
         return None
+
+    def shared(self, memory, epoch):
+        return ()
 
     def evidence(self, memory, device):
         return {}
