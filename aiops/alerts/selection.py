@@ -44,7 +44,7 @@ class Selection:
 
     false_discovery_ratio: float = 0.1
     """q: the share of false ones among the selected..."""
-    patience_months: float = 6.0
+    patience_months: float = 3.0
     """...who come together in so long: until somebody has looked at a device and said so."""
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Selection:
         """Return [n] who is selected, of devices with `log_evidence` [n]; -inf or NaN never is."""
         judged = np.isfinite(log_evidence)
         patience = self.patience_months * MONTH_S / bin_s
-        full = np.log(max(np.count_nonzero(judged), 1) * patience / self.false_discovery_ratio)
+        full = np.log(max(int(np.count_nonzero(judged)), 1) * patience / self.false_discovery_ratio)
         # Nobody below what is asked if all are selected: few are left to be sorted.
         least = full - np.log(max(len(log_evidence), 1))
         candidates = np.flatnonzero(judged & (log_evidence >= least))

@@ -165,9 +165,7 @@ def judge_bins(device: I4, now_s: float, memory: RebootMemory, settings: RebootS
         memory.rate_after[i] = math.exp(log_first + mean_after / total * log_step)
         ratio = math.exp((mean_after / total - mean_before) * log_step)
         evidence = own * total
-        # By half a bin's way down less than for a known rate: what is believed of the rate before
-        # moves with the episode, too. Which part of it keeps the line is a matter of simulation.
-        expected = 0.5 * memory.rate_before[i] * bin_s
+        expected = memory.rate_before[i] * bin_s
         level = own * total / (overshoot(ratio, expected) if frailty == np.inf else 1.0)
         if compared:
             surplus, mean = 0.0, 0.0
