@@ -145,7 +145,7 @@ class Policy:
             target=(finding.cohort,),
             reason=f"{finding.detector} fires on {len(crowd)} devices of cohort {finding.cohort}:"
             " no more of it is rolled out until somebody has looked",
-            evidence=tuple(sorted(crowd.values())),
+            evidence=tuple(sorted(set(crowd.values()))),
             origin=finding.detector,
             cohort=finding.cohort,
             priority=float(len(crowd)),

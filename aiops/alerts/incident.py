@@ -91,7 +91,8 @@ class Grouping:
             )
             for key in single:
                 incident = opened.pop(key)
-                gathered["devices"].update(incident["devices"])
+                for device, parts in incident["devices"].items():
+                    gathered["devices"].setdefault(device, []).extend(parts)
                 gathered["severity"] = max(
                     gathered["severity"], incident["severity"], key=SEVERITIES.index
                 )

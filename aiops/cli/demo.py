@@ -177,7 +177,7 @@ def _tell_silence(screen: Console, results: Results) -> None:
     storms = [i for i in quiet if "@site:" in i["key"] and i["status"] == "firing"]
     if storms:
         largest = max(storms, key=lambda i: len(i["devices"]))
-        say(screen, f"{minute(largest['opened_ts'])}  {largest['title']}: one incident.")
+        say(screen, f"{minute(largest['opened_ts'])}  {largest['title']} One incident.")
     for f in results.firing("silence")[:4]:
         say(screen, f"{minute(f['ts'])}  {where(f)}: {f['sentence']}")
     if not quiet:

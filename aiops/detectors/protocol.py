@@ -66,7 +66,10 @@ QUANTILES = (0.05, 0.1, 0.5, 0.9, 0.95)
 
 @runtime_checkable
 class Detector(Protocol[M]):
-    """Frozen settings with `init`, `update` and `close`."""
+    """Frozen settings with `init`, `update` and `close`.
+
+    One that wants every row may name metrics that it looks at where reported, as ``also_reads``.
+    """
 
     @property
     def name(self) -> str:

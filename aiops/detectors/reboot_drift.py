@@ -434,18 +434,25 @@ class RebootDrift:
         return before
 
     def sentence(self, evidence: dict[str, float], forecast: dict[str, Any] | None) -> str:
-        """Say how often the device reboots now and how often it used to."""
+        """Say how often the device reboots now, how often it used to, and why as far as it told."""
         before, after = evidence["rate_before_per_week"], evidence["rate_after_per_week"]
         if math.isnan(after):
             return "Too little running time was seen to say how often it reboots."
+        onset_s = evidence["onset_s"]
+        now = (forecast or {}).get("p50")
+        text = f"Reboots {before if now is None else now * WEEK_S:.2g} times a week"
+        if not math.isnan(onset_s):
+            since = np.datetime64(int(onset_s), "s").astype("datetime64[D]")
+            text = f"Reboots {after:.2g} times a week since about {since} instead of {before:.2g}"
         counted, days = evidence["reboots_counted"], evidence["exposure_days"]
-        text = (
-            f"Reboots {after:.2g} times a week instead of {before:.2g}: "
-            f"{counted:.0f} unplanned {'reboot' if counted == 1 else 'reboots'} "
-            f"in {days:.0f} days of running"
-        )
-        planned = evidence["planned_ignored"]
-        return text + (f"; {planned:.0f} planned not counted." if planned else ".")
+        told = [f"{evidence[f'{why}_told']:.0f} {why}" for why in ("power", "software")
+                if evidence[f"{why}_told"]]  # fmt: skip
+        text += f": {counted:.0f} unplanned {'reboot' if counted == 1 else 'reboots'}"
+        text += f" ({', '.join(told)})" if told else ""
+        text += f" in all {days:.0f} days of running"
+        apart = [f"{evidence[f'{why}_ignored']:.0f} {why}" for why in ("planned", "shared")
+                 if evidence[f"{why}_ignored"]]  # fmt: skip
+        return text + (f"; {' and '.join(apart)} not counted." if apart else ".")
 
 
 def _kind(by: Any) -> Any:

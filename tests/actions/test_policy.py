@@ -155,6 +155,16 @@ def test_the_order_of_what_comes_in_does_not_matter():
         assert policy.decide(incidents[::-1], order, None) == said
 
 
+def test_what_a_cohort_shares_holds_its_rollout_and_what_a_site_shares_nothing():
+    ours = replace(finding("", "reboot_drift"), site="", part="", devices=("gw-0", "gw-1"))
+    (action,) = Policy().decide((), [ours], None)
+    assert (action.kind, action.target) == ("hold_rollout", ("fw-2",))
+    assert action.evidence == (ours.id,)
+    for detector in RESPONSES:
+        site = replace(finding("", detector, cohort=""), devices=("gw-0", "gw-1"))
+        assert Policy(crowd_devices=2).decide((), [site], None, firing=[site] * 3) == ()
+
+
 def test_what_comes_of_historical_rows_is_marked():
     findings, incidents = [finding(), finding("x", "reboot_drift")], [incident()]
     plan, _ = solve(posed(inventory(), temperature_c={"gw-lyon": 95.0}), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aiops.alerts.finding import Finding
@@ -88,6 +90,58 @@ def test_rules_do_not_mix():
         "flash_wear@site:lyon",
         "silence@site:lyon",
     ]
+
+
+def shared(status="firing", site="lyon", cohort="", devices=("gw-1", "gw-2"), ts=0):
+    return replace(finding("", status, site, rule="silence", ts=ts), cohort=cohort, devices=devices)
+
+
+def test_what_a_site_shares_is_one_incident_until_it_is_over():
+    opened = {}
+    grouping = Grouping()
+    first = grouping.group([shared()], opened, {"lyon": 9}, MINUTE)
+    assert [(i.key, i.devices) for i in first] == [("silence@site:lyon", ("gw-1", "gw-2"))]
+    assert first[0].title == "site lyon: it went quiet"
+    more = grouping.group([shared(devices=("gw-3",), ts=1)], opened, {"lyon": 9}, 2 * MINUTE)
+    assert more[0].devices == ("gw-1", "gw-2", "gw-3")
+    over = grouping.group([shared("resolved", ts=2)], opened, {"lyon": 9}, 3 * MINUTE)
+    assert (over[0].status, over[0].incident_id) == ("resolved", first[0].incident_id)
+    assert opened == {}
+    assert grouping.group([shared("resolved", ts=3)], opened, {"lyon": 9}, 4 * MINUTE) == []
+
+
+def test_a_devices_own_finding_joins_what_its_site_shares_and_may_outlast_it():
+    opened = {}
+    grouping = Grouping()
+    grouping.group([shared(), finding("gw-1"), finding("gw-9")], opened, {"lyon": 99}, MINUTE)
+    assert list(opened) == ["silence@site:lyon"]
+    left = grouping.group([shared("resolved", ts=1)], opened, {"lyon": 99}, 2 * MINUTE)
+    assert [(i.status, i.devices) for i in left] == [("firing", ("gw-1", "gw-9"))]
+    last = [finding(d, "resolved", ts=2) for d in ("gw-1", "gw-9")]
+    assert grouping.group(last, opened, {"lyon": 99}, 3 * MINUTE)[-1].status == "resolved"
+
+
+def test_a_storm_of_a_site_that_shares_something_keeps_both():
+    opened = {}
+    grouping = Grouping()
+    grouping.group([finding(f"gw-{i}") for i in (1, 2)], opened, {"lyon": 4}, MINUTE)
+    grouping.group([shared(devices=("gw-1",))], opened, {"lyon": 4}, MINUTE)
+    assert len(opened) == 3
+    opened |= {"silence@gw-3": opened["silence@gw-1"] | {"devices": {"gw-3": [""]}}}
+    grouping.group([finding("gw-2", part="x", ts=1)], opened, {"lyon": 4}, 2 * MINUTE)
+    storm = opened["silence@site:lyon"]["devices"]
+    assert sorted(storm) == ["gw-1", "gw-2", "gw-3"]
+    assert sorted(storm["gw-1"]) == ["", "*"]
+
+
+def test_a_cohort_is_a_group_of_its_own():
+    opened = {}
+    both = [shared(), shared(site="", cohort="fw-2.1")]
+    records = Grouping().group(both, opened, {"lyon": 4}, MINUTE)
+    assert [i.key for i in records] == ["silence@cohort:fw-2.1", "silence@site:lyon"]
+    assert [i.site for i in records] == ["", "lyon"]
+    assert both[1].where == "cohort fw-2.1"
+    assert both[0].fingerprint != both[1].fingerprint
 
 
 def test_resolving_what_nobody_knows_is_nothing():

@@ -12,7 +12,7 @@ from tests.oracles import rhythm as oracle
 
 SECOND = 10**9
 START = 1_760_000_000 * SECOND
-CAPACITY = 12
+CAPACITY = 16
 
 
 def batch(device, ts):
@@ -44,34 +44,65 @@ def reports(rng, every_s, n):
     return START + np.cumsum(interval_s * SECOND).astype(np.int64)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_silence_against_the_twin(seed):
+    """Devices, some with parts, that go and come back alone or with their site."""
     rng = np.random.default_rng(seed)
-    root = np.array([0, 1, 2, 3, 0, 0, 1, 7, 8], dtype=np.int32)
-    site = np.array([0, 0, 0, -1, 0, 0, 0, 1, 2], dtype=np.int32)
-    detector = Silence(alarm_budget=10.0, memory_reports=20)
+    root = np.array([0, 1, 2, 3, 0, 0, 1, 7, 8, 9, 10, 11], dtype=np.int32)
+    site = np.array([0, 0, 0, -1, 0, 0, 0, 1, 1, 1, 1, 0], dtype=np.int32)
+    every_s = (60, 900, 900, 300, 21_600, 300, 60, 300, 450, 300, 900, 600)
+    detector = Silence(alarm_budget=10.0, memory_reports=20, site_wait_s=1800.0)
     memory = detector.init(FleetShape(CAPACITY))
-    rows = []
-    for device, every_s in enumerate((60, 3600, 900, 0.5, 21_600, 300, 7, 86_400)):
-        n = 2 if device == 2 else 60
-        rows += [(device, int(t)) for t in reports(rng, every_s, n)]
-    assert np.isnan(detector.update(memory, batch(*zip(*rows, strict=True))).score).all()
-
-    clock = int(np.quantile([ts for _, ts in rows], rng.random())) + 3600 * SECOND
-    scores = detector.close(memory, Epoch(clock, clock, clock, len(root), root, site, site))
     members = {d: set(np.flatnonzero(root == d).tolist()) for d in set(root.tolist())}
     sites = {d: None if site[d] < 0 else int(site[d]) for d in members}
-    said, shares = oracle.judge(rows, members, sites, clock, 10.0, 600.0, 20)
-    for i in range(len(root)):
-        expected = said.get(i, (np.nan,) * 3)
-        found = (scores.score[i], scores.observed[i], scores.expected[i])
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
-        share = shares.get(i)
-        assert memory.site_silent_ratio[i] == pytest.approx(
-            np.nan if share is None else share, nan_ok=True
-        )
-    assert 3 <= len(said) < len(members)
-    assert np.isnan(memory.silent_s[len(root) :]).all()
+    twin = oracle.Fleet(members, sites, 10.0, 600.0, 20, 1800.0)
+
+    hours = 60
+    gone = {  # who is away from when, in hours, and for how long
+        name: [(rng.uniform(0, hours), rng.uniform(0.2, 8.0)) for _ in range(3)]
+        for name in [*(("device", d) for d in members), ("site", 0), ("site", 1)]
+    }
+    rows = []
+    for device, every in enumerate(every_s):
+        ts = reports(rng, every, 2 if device == 2 else hours * 3600 // every)
+        hour = (ts - START) / SECOND / 3600
+        away = rng.random(len(ts)) < 0.02
+        for name in (("device", int(root[device])), ("site", int(site[device]))):
+            for start, lasts in gone.get(name, ()):
+                away |= (start <= hour) & (hour < start + lasts)
+        rows += [(device, int(t)) for t in ts[~away]]
+    events, seen = {"began": 0, "over": 0, "own": 0, "held": 0}, START
+    for clock in range(START, START + hours * 3600 * SECOND, 300 * SECOND):
+        now = sorted(row for row in rows if seen < row[1] <= clock)
+        seen = clock
+        if now:
+            assert np.isnan(detector.update(memory, batch(*zip(*now, strict=True))).score).all()
+            for row in now:
+                twin.row(*row)
+        epoch = Epoch(clock, clock, clock, len(root), root, site, site)
+        scores = detector.close(memory, epoch)
+        said, began, over = twin.close(clock)
+        for i in range(len(root)):
+            expected = said.get(i, oracle.Said(np.nan, np.nan, np.nan, None))
+            found = (scores.score[i], scores.observed[i], scores.expected[i])
+            np.testing.assert_allclose(found, expected[:3], rtol=1e-9)
+            share = np.nan if expected.share is None else expected.share
+            assert memory.site_silent_ratio[i] == pytest.approx(share, nan_ok=True)
+            assert (memory.own[i] != 0) == (i in twin.own)
+            if i in members:
+                assert memory.gone[i] == twin.gone.get(i, 0)
+                assert memory.back[i] == twin.back.get(i, 0)
+                assert memory.longest_s[i] == pytest.approx(twin.longest_s[i])
+                assert memory.excused[i] == twin.excused[i]
+        told = detector.shared(memory, epoch)
+        assert {s.code for s in told if s.status == "firing"} == began
+        assert {s.code for s in told if s.status == "resolved"} == over
+        events["began"] += len(began)
+        events["over"] += len(over)
+        events["own"] += len(twin.own)
+        held = (scores.score == 0.0) & (scores.observed >= memory.allowed_s[: len(root)])
+        events["held"] += int(held.sum())
+    assert all(events.values()), events
 
 
 def test_one_outage_is_no_habit():
