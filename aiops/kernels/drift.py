@@ -99,7 +99,7 @@ def judge_bins(device: I4, now_s: float, memory: RebootMemory, settings: RebootS
     h, r, k = rate.shape[0], steps.shape[0], settings.ratio.shape[0]
     log_first = math.log(rate[0])
     log_step = math.log(rate[1] / rate[0])
-    likelihood = np.empty(h)
+    likelihood, fresh = np.empty(h), np.empty(h)
     for i in device:
         filled = memory.open_s[i]
         closing = int(min(filled // bin_s, BINS_AT_ONCE))
@@ -118,7 +118,6 @@ def judge_bins(device: I4, now_s: float, memory: RebootMemory, settings: RebootS
         mean_before = 0.0
         if memory.bins[i] > 0:
             mean_before = (math.log(memory.rate_before[i]) - log_first) / log_step
-        total, mean_after = 0.0, 0.0
         for b in range(closing):
             x = (fallen * (b + 1)) // closing - (fallen * b) // closing
             day, week = memory.day_of_week[i], memory.week[i]
@@ -131,26 +130,22 @@ def judge_bins(device: I4, now_s: float, memory: RebootMemory, settings: RebootS
             for _ in range(x):
                 for j in range(h):
                     likelihood[j] *= hit[day, j]
-            kept, mean = 0.0, 0.0
             for j in range(h):
-                kept += after[j] * likelihood[j]
-                mean += before[j] * j
+                fresh[j] = 0.0
             for s in range(r):
                 for j in range(steps[s], h):
-                    after[j] += before[j - steps[s]] * share[s]
-            unchanged, changed = 0.0, 0.0
+                    fresh[j] += before[j - steps[s]] * share[s]
+            kept, begun, unchanged, mean = 0.0, 0.0, 0.0, 0.0
             for j in range(h):
+                kept += after[j] * likelihood[j]
+                begun += fresh[j] * likelihood[j]
                 unchanged += before[j] * likelihood[j]
-                changed += after[j] * likelihood[j]
+                mean += before[j] * j
             scale = 1.0 / unchanged
-            total, mean_after = 0.0, 0.0
             for j in range(h):
-                after[j] = min(after[j] * likelihood[j] * scale, MOST)
+                after[j] = min((after[j] + fresh[j]) * likelihood[j] * scale, MOST)
                 before[j] = max(before[j] * likelihood[j] * scale, REVIVAL)
-                total += after[j]
-                mean_after += after[j] * j
-            stays = kept / changed
-            mean_before = mean + (mean_before - mean) * stays
+            mean_before = mean + (mean_before - mean) * kept / (kept + begun)
             if x > 0:
                 remember(i, int((now_s - (closing - 1 - b) * bin_s) // DAY_S), x, memory)
             if compared:
@@ -160,6 +155,10 @@ def judge_bins(device: I4, now_s: float, memory: RebootMemory, settings: RebootS
                 )  # fmt: skip
         memory.bins[i] += closing
 
+        total, mean_after = 0.0, 0.0
+        for j in range(h):
+            total += after[j]
+            mean_after += after[j] * j
         own = 1.0 - settings.cohort_share
         memory.rate_before[i] = math.exp(log_first + mean_before * log_step)
         memory.rate_after[i] = math.exp(log_first + mean_after / total * log_step)

@@ -125,7 +125,7 @@ def test_forecast_follows_the_rate_and_its_change():
     assert 3.0 < evidence["rate_after_per_week"] < 5.0
     sentence = detector.sentence(evidence, None)
     assert sentence.startswith("Reboots ")
-    assert f"{evidence['reboots_counted']:.0f} unplanned reboots in 260 days" in sentence
+    assert f"{evidence['reboots_counted']:.0f} unplanned reboots in all 260 days" in sentence
 
 
 def test_nothing_is_foretold_of_devices_never_seen():
