@@ -245,10 +245,10 @@ class RebootDrift:
         waiting = np.flatnonzero(memory.pending[:size]).astype(np.int32)
         if len(waiting):
             self._share(memory, epoch, waiting)
-            settle(epoch.clock, waiting, memory, self.settings)
+            settle(epoch.end, waiting, memory, self.settings)
         full = np.flatnonzero(memory.open_s[:size] >= self.bin_s).astype(np.int32)
         if len(full):
-            judge_bins(full, epoch.clock / SECOND_NS, memory, self.settings)
+            judge_bins(full, epoch.end / SECOND_NS, memory, self.settings)
         today = epoch.end // int(DAY_S * SECOND_NS)
         if size and memory.sealed_day[0] != today:
             memory.sealed_day[:size] = today
@@ -263,7 +263,7 @@ class RebootDrift:
         for by, group in groups.items():
             flagged = np.flatnonzero(
                 (_kind(memory.shared_by[: epoch.size]) == by)
-                & (memory.shared_ts[: epoch.size] > epoch.clock - self.settings.open_ns)
+                & (memory.shared_ts[: epoch.size] > epoch.end - self.settings.open_ns)
             )
             moments = {(int(group[i]), int(memory.shared_ts[i])) for i in flagged}
             for code, moment in sorted(moments):
@@ -313,8 +313,8 @@ class RebootDrift:
             device = flagged[group[flagged] == code]
             moments = memory.shared_ts[device]
             told = bool((by[device] == kind + 1).any())
-            over = epoch.clock - int(moments.max()) >= self.settings.open_ns
-            ready = epoch.clock - int(memory.pending_seen[device].min()) >= self.settings.window_ns
+            over = epoch.end - int(moments.max()) >= self.settings.open_ns
+            ready = epoch.end - int(memory.pending_seen[device].min()) >= self.settings.window_ns
             if not told and not ready:
                 continue
             if not told or over:

@@ -42,7 +42,7 @@ def run(detector, per_day, days, factor=lambda day: 1.0, seed=0, cohort=-1):
         score = detector.update(memory, batch).score
         ts = int(batch.ts[0])
         detector.close(
-            memory, Epoch(ts, ts + DAY_NS, ts, n, device, nowhere, np.full(n, cohort, np.int32))
+            memory, Epoch(ts - DAY_NS, ts, ts, n, device, nowhere, np.full(n, cohort, np.int32))
         )
         first = np.where((first < 0) & (score >= 1.0), day, first)
         alerts += (score >= 1.0) & ~firing
