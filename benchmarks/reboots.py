@@ -272,7 +272,7 @@ def watched(options: argparse.Namespace, learn_weeks: int) -> Figures:
     at_10_se = math.sqrt(at_10 * (1.0 - at_10) / max(seen.to_find.sum(), 1))
     print(
         f"{seen.to_find.sum()} to be found; SR that knows both rates of each finds {at_10:.3f} of "
-        f"them if a tenth\nof its alarms are false; told: the engine's mixture that is told the rates"
+        f"them if a tenth\nof its alarms are false; told: the engine's mixture, told the rates"
     )
     return figures | measured(f"fleet_found_12w_oracle_at_fdr_10{size}", at_10, at_10_se)
 
