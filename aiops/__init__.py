@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiops import wear
+    from aiops import reboots, wear
     from aiops.alerts.rule import AlertRule
     from aiops.connectors.inventory import read_inventory
     from aiops.connectors.models import load_model
@@ -45,6 +45,7 @@ __all__ = [
     "detect",
     "load_model",
     "read_inventory",
+    "reboots",
     "replay",
     "run",
     "wear",
@@ -76,8 +77,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name where it lives, once."""
-    if name == "wear":
-        return import_module("aiops.wear")
+    if name in ("reboots", "wear"):
+        return import_module(f"aiops.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'aiops' has no attribute {name!r}")
     found = getattr(import_module(_HOME[name]), name)

@@ -77,23 +77,25 @@ def dress(figure: Figure, title: str, said: list[str], height: int = 480) -> Non
 
 def label(
     figure: Figure,
-    x: Any,
+    ns: float,
     y: float,
     text: str,
     colour: str,
     *,
     right: bool = False,
-    above: bool | None = True,
+    above: bool = True,
+    yref: str = "y",
 ) -> None:
-    """Write beside a point: `right` of it or left, `above` it or below (None: level with it)."""
+    """Write beside a point in time: `right` of it or left, `above` it or below."""
     figure.add_annotation(
-        x=x,
+        x=str(moments(ns)),
         y=y,
+        yref=yref,
         text=text,
         showarrow=False,
         font={"color": colour, "size": 12},
         xanchor="left" if right else "right",
-        yanchor={True: "bottom", False: "top", None: "middle"}[above],
+        yanchor="bottom" if above else "top",
     )
 
 

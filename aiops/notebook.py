@@ -189,6 +189,4 @@ def only(
         )
     devices = sorted({identities[index][0] for index in among.tolist()})
     there = f"there are {len(devices)}, of {', '.join(devices[:4])}" if devices else "nor any other"
-    raise SettingsError(
-        f"no {one} {asked!r} has {told}{closest(str(wanted[0]), devices)}; {there}"
-    )
+    raise SettingsError(f"no {one} {asked!r} has {told}{closest(str(wanted[0]), devices)}; {there}")

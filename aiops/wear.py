@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from aiops.alerts.rule import as_plain
 from aiops.chart import (
-    AXIS,
     BLUE,
     READING,
     VERMILION,
@@ -220,9 +219,17 @@ def fan(
             hovertemplate="%{y:.0f} % read on %{x|%Y-%m-%d}<extra></extra>",
         )
     )
-    label(figure, moments(now), percent[-1], f"{percent[-1]:.0f} % read", READING, right=ahead, above=False)
+    label(
+        figure,
+        now,
+        percent[-1],
+        f"{percent[-1]:.0f} % read",
+        READING,
+        right=ahead,
+        above=False,
+    )
     figure.add_hline(100.0, line={"color": LIMIT, "width": 1.5}, opacity=1.0)
-    label(figure, moments(first), 100.0, "100 %: rated endurance used", LIMIT, right=True)
+    label(figure, first, 100.0, "100 %: rated endurance used", LIMIT, right=True)
     dress(figure, "/".join(name for name in names[:2] if name), said)
     top = max(100.0, percent.max())
     ticks = list(range(0, int(top) + 1, 20))
@@ -279,14 +286,14 @@ def _draw_future(figure: Figure, graph: Any, future: Future, first: float) -> No
         if date[name] > end:
             known = np.isfinite(date[name])
             then = f"by {str(moments(date[name]))[:10]} \N{RIGHTWARDS ARROW}" if known else NO_END
-            label(figure, moments(end), height, f"{said}: {then}", FORECAST)
+            label(figure, end, height, f"{said}: {then}", FORECAST)
             continue
         at = moments(date[name])
         line = {"color": FORECAST, "width": 1}
         figure.add_shape(type="line", x0=at, x1=at, y0=100.0, y1=height, line=line, opacity=1.0)
         narrow = date[name] - first < 0.2 * (end - first)
         by = f"{said}: by {str(at)[:10]}"
-        label(figure, moments(date[name]), height, by, FORECAST, right=narrow)
+        label(figure, date[name], height, by, FORECAST, right=narrow)
 
 
 def _readings(step: Step, index: int, believed: bool) -> tuple[I8, F8]:

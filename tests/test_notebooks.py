@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MAY_IMPORT = {"aiops", "pandas", "polars", "pyarrow", "duckdb", "numpy", "river"}
+MAY_IMPORT = {"aiops", "dataclasses", "pandas", "polars", "pyarrow", "duckdb", "numpy", "river"}
 
 
 def cells(path: Path) -> list[str]:

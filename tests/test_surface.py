@@ -28,6 +28,7 @@ SURFACE = [
     "detect",
     "load_model",
     "read_inventory",
+    "reboots",
     "replay",
     "run",
     "wear",

@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "See it at work, on a simulated fleet.",
     "run": "Say what wears out, what drifts and what to do about it.",
     "wear": "Rank flash by when it is worn out.",
+    "reboots": "Rank devices by the evidence that they reboot more often.",
     "scan": "Say what is in files, and how they are read.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
     "train": "Learn from a history what a detector is to expect.",

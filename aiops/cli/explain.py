@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from aiops.alerts.finding import isoformat
 from aiops.cli.console import (
     console,
     count,
@@ -26,6 +28,7 @@ from aiops.cli.console import (
 from aiops.cli.results import KINDS, Record, Results, per_week, where
 from aiops.errors import FileError
 
+YEAR_DAYS = 365.25
 NAMES = ("incident_id", "action_id", "id")
 """What a record goes by: an incident and an action keep their own id while their records change."""
 
@@ -95,8 +98,8 @@ def _name(record: Record) -> str:
 
 def _finding(screen: Console, record: Record) -> None:
     say(screen, record["sentence"])
-    if record["detector"] == "flash_wear":
-        say(screen, " ".join(wear_in_words(record["evidence"], record["forecast"])))
+    if (in_words := WORDS.get(record["detector"])) is not None:
+        say(screen, " ".join(in_words(record["evidence"], record["forecast"])))
     is_rate = (record["forecast"] or {}).get("unit") == "1/s"
 
     def rate(value: float | None) -> str:
@@ -105,7 +108,8 @@ def _finding(screen: Console, record: Record) -> None:
     _facts(
         screen,
         {
-            "device": where(record),
+            "device" if record["device_id"] else "group": where(record),
+            "devices": ", ".join(record.get("devices", ())),
             "medium": record["medium_id"],
             "site": record["site"],
             "cohort": record["cohort"],
@@ -127,16 +131,34 @@ def _finding(screen: Console, record: Record) -> None:
         }
         _facts(screen, rows, f"forecast when found: {record['forecast']['quantity']}")
     evidence = {name.replace("_", " "): _number(v) for name, v in record["evidence"].items()}
+    if (onset_s := Known(record["evidence"])("onset_s")) is not None:
+        evidence["onset s"] = f"{onset_s:.0f} ({day(isoformat(int(onset_s) * 10**9))})"
     _facts(screen, evidence, "evidence")
+
+
+@dataclass(frozen=True)
+class Known:
+    """The numbers of a finding's evidence that are known."""
+
+    evidence: Record
+
+    def __call__(self, name: str) -> float | None:
+        """Return a number, or None."""
+        value = self.evidence.get(name)
+        return value if value is not None and math.isfinite(value) else None
+
+    def rate(self, name: str) -> str:
+        """Return "0.47 (0.35 to 0.61)" of a rate and its p10 and p90; empty: not known."""
+        low, middle, high = (self(f"{name}{end}") for end in ("_p10", "", "_p90"))
+        if middle is None:
+            return ""
+        between = f" ({low:.2g} to {high:.2g})" if low is not None and high is not None else ""
+        return f"{middle:.2g}{between}"
 
 
 def wear_in_words(evidence: Record, forecast: Record | None) -> list[str]:
     """Return sentences on the wear of a medium; nothing is said of what is not known."""
-
-    def known(name: str) -> float | None:
-        value = evidence.get(name)
-        return value if value is not None and math.isfinite(value) else None
-
+    known = Known(evidence)
     said = []
     early, middle, late = (day((forecast or {}).get(name)) for name in ("p10", "p50", "p90"))
     used, step = known("wear_used_ratio"), known("step_ratio")
@@ -161,6 +183,49 @@ def wear_in_words(evidence: Record, forecast: Record | None) -> list[str]:
     if (trust := known("source_trust_ratio")) is not None:
         said.append(f"The source of the reading is trusted to {percent(trust)}.")
     return said
+
+
+def reboots_in_words(evidence: Record, forecast: Record | None) -> list[str]:
+    """Return sentences on how often a device reboots; nothing is said of what is not known."""
+    known = Known(evidence)
+    said = []
+    before, after = known.rate("rate_before_per_week"), known.rate("rate_after_per_week")
+    onset_s = known("onset_s")
+    if before and after and onset_s is not None:
+        since = day(isoformat(int(onset_s) * 10**9))
+        said.append(
+            f"Reboots a week of running, in brackets with 80 %: before {before}, "
+            f"since about {since} {after}."
+        )
+    exposure, ratio = known("exposure_days"), known("evidence_ratio")
+    if exposure and ratio:
+        years = exposure * ratio / YEAR_DAYS  # the ratio is evidence by bin of exposure
+        said.append(
+            f"A device whose rate never rose shows as much evidence no more often than once in "
+            f"{_device_years(years)}."
+        )
+    if counted := known("reboots_counted"):
+        power, software = known("power_told") or 0.0, known("software_told") or 0.0
+        untold = max(counted - power - software, 0.0)
+        mix = [f"{n:.0f} {what}" for n, what in ((power, "for lack of power"),
+               (software, "by software"), (untold, "without a cause told")) if n]  # fmt: skip
+        said.append(f"Of its unplanned reboots were {_joined(mix)}.")
+    apart = [(known("planned_ignored"), "planned"), (known("shared_ignored"), "shared with many")]
+    if some := [f"{n:.0f} {what}" for n, what in apart if n]:
+        said.append(f"Not counted: {_joined(some)}.")
+    cohort, rate = known("cohort_rate_per_week"), known("rate_after_per_week")
+    if cohort and rate and onset_s is not None:
+        extreme = known("cohort_extreme_per_week")
+        beyond = f", hardly one in 10,000 more than {extreme:.2g}" if extreme else ""
+        said.append(
+            f"Others of its cohort reboot {cohort:.2g} times a week{beyond}; "
+            f"it now does x{rate / cohort:.2g} as often."
+        )
+    return said
+
+
+WORDS = {"flash_wear": wear_in_words, "reboot_drift": reboots_in_words}
+"""Detector -> what it says of a finding's evidence, in words."""
 
 
 def _incident(screen: Console, record: Record) -> None:
@@ -224,6 +289,18 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _device_years(years: float) -> str:
+    """Return "630 device-years", by two figures at most."""
+    if years >= 1e6:
+        return "a million device-years"
+    return f"{float(f'{years:.2g}'):,.{0 if years >= 10.0 else 1}f} device-years"
+
+
+def _joined(words: list[str]) -> str:
+    """Return "a, b and c"."""
+    return " and ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
 
 
 def _dollars(micro: int) -> str:

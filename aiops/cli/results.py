@@ -237,6 +237,7 @@ def _show_failing(out: Console, findings: list[Record], top: int) -> None:
 
 
 def _show_rates(out: Console, findings: list[Record], top: int) -> None:
+    findings = [f for f in findings if f["device_id"]]  # what many share is among the incidents
     findings.sort(key=lambda f: (-f["score"], f["device_id"]))
     shown = table(
         f"Reboot drift: {count(len(findings), 'device')} rebooting more often than before",
@@ -256,9 +257,10 @@ def _show_rates(out: Console, findings: list[Record], top: int) -> None:
 
 
 def _show_silence(out: Console, findings: list[Record], top: int) -> None:
-    findings.sort(key=lambda f: (f["ts"], f["device_id"]))
+    findings.sort(key=lambda f: (f["ts"], f["device_id"], f["site"]))
+    silent = sum(len(f.get("devices") or (f["device_id"],)) for f in findings)
     shown = table(
-        f"Silence: {count(len(findings), 'device')} not heard of",
+        f"Silence: {count(silent, 'device')} not heard of",
         ("device", "site", "noticed", "finding"),
         wrap=("device", "site"),
     )
@@ -317,5 +319,8 @@ def per_week(rate: float) -> str:
 
 
 def where(record: Record) -> str:
-    """Return the display name of a record's device or part."""
-    return "/".join(name for name in (record["device_id"], record["part"]) if name)
+    """Return the display name of a record's device, part, or group of devices."""
+    names = [name for name in (record["device_id"], record["part"]) if name]
+    if names:
+        return "/".join(names)
+    return f"site {record['site']}" if record["site"] else f"cohort {record['cohort']}"

@@ -62,6 +62,15 @@ Roles = Annotated[
 Format = Annotated[
     str, typer.Option(help="What standard input holds: ndjson or arrow.", metavar="FORMAT")
 ]
+Budget = Annotated[
+    float,
+    typer.Option(
+        help="False alarms per 1,000 device-months and detector.",
+        min=1e-6,
+        max=1e6,
+        metavar="NUMBER",
+    ),
+]
 """Arguments that commands share."""
 
 
@@ -84,15 +93,7 @@ def run(
         list[str] | None,
         typer.Option(help=f"Only this one; of {', '.join(DETECTORS)}.", metavar="NAME"),
     ] = None,
-    alarm_budget: Annotated[
-        float,
-        typer.Option(
-            help="False alarms per 1,000 device-months and detector.",
-            min=1e-6,
-            max=1e6,
-            metavar="NUMBER",
-        ),
-    ] = 1.0,
+    alarm_budget: Budget = 1.0,
     epoch: Annotated[
         int,
         typer.Option(

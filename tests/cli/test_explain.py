@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 
+import pyarrow.csv
 import pytest
 
-from aiops.cli.explain import wear_in_words
+from aiops.cli.explain import reboots_in_words, wear_in_words
 from tests.cli.process import RECORDS, aiops, read, succeeds, too_wide
+from tests.reboot_fleet import history
 
 TELLS = {
     # kind -> the name its id goes by, and what its explanation says of a record
@@ -129,6 +131,99 @@ def test_words_of_a_finding_stand_below_its_sentence(told):
     words = " ".join(wear_in_words(finding["evidence"], finding["forecast"]))
     assert "Wear now is " in words
     assert f"{finding['sentence']} {words} device " in said.words
+
+
+REBOOTING = {
+    "rate_before_per_week_p10": 0.3548,
+    "rate_before_per_week": 0.4672,
+    "rate_before_per_week_p90": 0.6152,
+    "rate_after_per_week_p10": 1.064,
+    "rate_after_per_week": 1.332,
+    "rate_after_per_week_p90": 1.667,
+    "onset_s": 1_762_992_000.0,
+    "evidence_ratio": 241.2,
+    "exposure_days": 479.0,
+    "reboots_counted": 70.0,
+    "power_told": 11.0,
+    "software_told": 39.0,
+    "planned_ignored": 2.0,
+    "shared_ignored": 1.0,
+    "cohort_rate_per_week": 0.4119,
+    "cohort_extreme_per_week": 1.709,
+}
+ALL_OF_THAT = (
+    "Reboots a week of running, in brackets with 80 %: before 0.47 (0.35 to 0.62), "
+    "since about 2025-11-13 1.3 (1.1 to 1.7).",
+    "A device whose rate never rose shows as much evidence no more often than once in "
+    "320 device-years.",
+    "Of its unplanned reboots were 11 for lack of power, 39 by software and 20 without a cause "
+    "told.",
+    "Not counted: 2 planned and 1 shared with many.",
+    "Others of its cohort reboot 0.41 times a week, hardly one in 10,000 more than 1.7; "
+    "it now does x3.2 as often.",
+)
+
+
+def test_reboots_are_told_in_words():
+    assert tuple(reboots_in_words(REBOOTING, None)) == ALL_OF_THAT
+
+
+@pytest.mark.parametrize(
+    ("missing", "left_out"),
+    [
+        ("rate_before_per_week", ALL_OF_THAT[:1]),
+        ("rate_before_per_week_p10", (" (0.35 to 0.62)",)),
+        ("rate_after_per_week", (ALL_OF_THAT[0], ALL_OF_THAT[4])),
+        ("onset_s", (ALL_OF_THAT[0], ALL_OF_THAT[4])),
+        ("evidence_ratio", ALL_OF_THAT[1:2]),
+        ("reboots_counted", ALL_OF_THAT[2:3]),
+        ("planned_ignored", ("2 planned and ",)),
+        ("shared_ignored", (" and 1 shared with many",)),
+        ("cohort_rate_per_week", ALL_OF_THAT[4:]),
+        ("cohort_extreme_per_week", (", hardly one in 10,000 more than 1.7",)),
+    ],
+)
+def test_of_reboots_too_what_is_not_known_is_left_out(missing, left_out):
+    expected = " ".join(ALL_OF_THAT)
+    for text in left_out:
+        assert text in expected
+        expected = expected.replace(text, "")
+    without = {name: value for name, value in REBOOTING.items() if name != missing}
+    for evidence in (without, REBOOTING | {missing: None}, REBOOTING | {missing: math.nan}):
+        assert " ".join(reboots_in_words(evidence, None)).split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("evidence", "says", "does_not"),
+    [
+        ({"power_told": 0.0}, "were 39 by software and 31 without a cause told.", "power"),
+        ({"power_told": 31.0}, "were 31 for lack of power and 39 by software.", "without"),
+        ({"planned_ignored": 0.0, "shared_ignored": 0.0}, "cohort", "Not counted"),
+        ({"evidence_ratio": 1e9}, "once in a million device-years.", "e+"),
+        ({"evidence_ratio": 1.0}, "once in 1.3 device-years.", "1.31"),
+        ({"reboots_counted": 0.0}, "Not counted", "unplanned"),
+    ],
+)
+def test_words_of_reboots_follow_what_is_known(evidence, says, does_not):
+    words = " ".join(reboots_in_words(REBOOTING | evidence, None))
+    assert says in words
+    assert does_not not in words
+
+
+def test_reboots_of_a_device_and_of_a_site_are_explained(tmp_path):
+    pyarrow.csv.write_csv(history(), tmp_path / "rows.csv")
+    succeeds("run", "rows.csv", "--detector", "reboot_drift", "--out", "out", cwd=tmp_path)
+    findings = read(tmp_path / "out", "findings")
+    drifter = next(f for f in findings if f["device_id"] == "drifter")
+    said = succeeds("explain", drifter["id"], "--out", "out", cwd=tmp_path)
+    words = " ".join(reboots_in_words(drifter["evidence"], drifter["forecast"]))
+    assert "since about 2025-06" in words
+    assert f"{drifter['sentence']} {words} device drifter " in said.words
+    assert re.search(r"^onset s +\d+ \(2025-06-\d\d\) *$", said.out, re.M)
+    assert not too_wide(said.out)
+    site = next(f for f in findings if not f["device_id"])
+    said = succeeds("explain", site["id"], "--out", "out", cwd=tmp_path)
+    assert f"{site['sentence']} group site Lyon " in said.words
 
 
 def test_the_latest_record_of_an_incident_stands_for_it(told):

@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.process import TINY, command, environment, succeeds, too_wide
 
-COMMANDS = ("demo", "run", "wear", "scan", "explain", "simulate")
+COMMANDS = ("demo", "run", "wear", "reboots", "scan", "explain", "simulate")
 EXIT_CODES = ("0 done", "1 an error", "2 wrong usage", "3 findings", "130 stopped", "143 stopped")
 
 
@@ -56,6 +56,7 @@ def test_colour_and_progress_in_a_terminal(tmp_path):
         (("run", TINY / "telemetry", "--out", "out"), 0, "worn out already"),
         (("run", TINY / "no.parquet"), 1, "error: "),
         (("wear", TINY / "telemetry"), 0, "worn out"),
+        (("reboots", TINY / "telemetry"), 0, "on watch"),
         (("run", "--help"), 0, "Usage: "),
         (("explian",), 2, "Error: "),
     ],
