@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "flash-wear.md")
+DOCS = HERE.parent / "docs"
+PAGES = (HERE.parent / "README.md", DOCS / "flash-wear.md", DOCS / "reboot-drift.md")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = tuple[str, str]
@@ -65,6 +66,39 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("the 80 % rule: precision", "rule80_precision"),
         ("updates/s on one core", "updates_per_s"),
         ("state, bytes per medium", "state_bytes_per_medium"),
+    ),
+    "reboots": (
+        ("one reboot a week, rate known: mean delay over SR's, x1.5", "delay_ratio_x15"),
+        ("its standard error", "delay_ratio_x15_se"),
+        ("the same, x2", "delay_ratio_x2"),
+        ("the same, x3", "delay_ratio_x3"),
+        ("the same, x5", "delay_ratio_x5"),
+        ("mean run without a change over that of the budget", "arl_ratio"),
+        ("its standard error", "arl_ratio_se"),
+        ("rate unknown, a year of history: median delay over SR's, x2", "unknown_delay_ratio_x2"),
+        ("its standard error", "unknown_delay_ratio_x2_se"),
+        ("the same, x3", "unknown_delay_ratio_x3"),
+        ("the same, x5", "unknown_delay_ratio_x5"),
+        ("mean run over the budget's, worst quarter of the fleet", "arl_ratio_worst_quartile"),
+        ("its standard error", "arl_ratio_worst_quartile_se"),
+        ("mean run over the budget's, bursts (p = 0.3)", "arl_ratio_bursts_p3"),
+        ("the same, p = 0.5", "arl_ratio_bursts_p5"),
+        ("the same, weeks that vary (index 1.5)", "arl_ratio_modulated_15"),
+        ("the same, index 2", "arl_ratio_modulated_2"),
+        ("100,000 devices, 0.5 % rise to x3: false alarms over alarms", "fleet_fdr"),
+        ("its standard error", "fleet_fdr_se"),
+        ("found within 12 weeks, of those with 0.3 a week or more", "fleet_found_12w"),
+        ("its standard error", "fleet_found_12w_se"),
+        ("that, over what SR finds that knows both rates", "fleet_found_12w_ratio"),
+        ("that, over what the mixture finds that is told rates", "fleet_found_12w_ratio_told"),
+        ("without selection: false alarms over alarms", "fleet_unselected_fdr"),
+        ("without selection: found within 12 weeks", "fleet_unselected_found_12w"),
+        ("that, over what SR finds at that share", "fleet_unselected_found_12w_ratio"),
+        ("LANL failures, budget 0.1: alarms a device-year", "lanl_alarms_per_device_year"),
+        ("the same, selected", "lanl_alarms_per_device_year_selected"),
+        ("the same, shuffled by days", "lanl_alarms_per_device_year_shuffled"),
+        ("devices judged in a day, a second on one core", "updates_per_s"),
+        ("state, bytes per device", "bytes_per_device"),
     ),
 }
 
