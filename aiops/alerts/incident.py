@@ -121,7 +121,17 @@ def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
                 return key
         return None
     key = keys[0] if keys[0] in opened else keys[1]
-    incident = opened.setdefault(
+    incident = _incident_of(finding, key, opened, ts)
+    incident["severity"] = max(incident["severity"], finding.severity, key=SEVERITIES.index)
+    parts = incident["devices"].setdefault(finding.device_id, [])
+    if name not in parts:
+        parts.append(name)
+    return key
+
+
+def _incident_of(finding: Finding, key: str, opened: Opened, ts: int) -> dict[str, Any]:
+    """Return the incident of that key, opened by this finding if it is not open yet."""
+    return opened.setdefault(
         key,
         {
             "opened_ts": ts,
@@ -132,11 +142,6 @@ def _route(finding: Finding, opened: Opened, ts: int) -> str | None:
             "devices": {},
         },
     )
-    incident["severity"] = max(incident["severity"], finding.severity, key=SEVERITIES.index)
-    parts = incident["devices"].setdefault(finding.device_id, [])
-    if name not in parts:
-        parts.append(name)
-    return key
 
 
 def _route_group(finding: Finding, opened: Opened, ts: int) -> str | None:
@@ -144,17 +149,7 @@ def _route_group(finding: Finding, opened: Opened, ts: int) -> str | None:
     key = f"{finding.rule}@{finding.group}"
     if finding.status == "resolved" and key not in opened:
         return None
-    incident = opened.setdefault(
-        key,
-        {
-            "opened_ts": ts,
-            "severity": finding.severity,
-            "site": finding.site,
-            "rule": finding.rule,
-            "title": "",
-            "devices": {},
-        },
-    )
+    incident = _incident_of(finding, key, opened, ts)
     incident["title"] = f"{finding.where}: {finding.sentence}"
     if finding.status == "resolved":
         for device in [d for d, parts in incident["devices"].items() if GROUP in parts]:
