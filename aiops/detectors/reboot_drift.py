@@ -39,7 +39,7 @@ HAZARDS = 28
 RECENT = 11
 SLOWEST_PER_WEEK = 0.05
 """The grid reaches from a reboot in twenty weeks to one a day; beyond, its ends do."""
-STEPS, STEP_SHARES = (4, 6, 9, 13), (1.5, 1.0, 1.0, 0.1)
+STEPS, STEP_SHARES = (4, 6, 9, 13), (1.2, 1.2, 1.4, 0.1)
 """Ratios to its own past looked for, in powers of `FACTOR`: x2.1, x3.0, x5.2 and x11 (loops)."""
 RATIOS = (1.42, 1.6, 2.1, 3.0, 4.4, 6.2)
 RATIO_SHARES = (1.6, 1.2, 1.0, 1.0, 1.2, 1.4)
