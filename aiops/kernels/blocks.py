@@ -1,0 +1,153 @@
+"""The Lagrangian of a placement instance: one small knapsack a home, prices for what is shared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiops.kernels.compile import kernel
+from aiops.kernels.rows import F8, I4, I8
+
+CLOSED = np.iinfo(np.int64).max
+"""Cost of an option that may not be taken."""
+MILLIONTH = 1e-6
+
+
+@kernel
+def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
+    """Return the most that a subset of items which fits `room` gains, and mark it in `taken`.
+
+    Depth first over the items, which stand by falling gain; a branch ends when all that is left
+    could not better the best. `gain` [n] is above 0, `demand` [n, 3], `room` [3]; `taken` [n] is
+    written 0 or 1. Exact. (Martello and Toth, Knapsack Problems, 1990, section 2.5.)
+    """
+    n = gain.shape[0]
+    left = np.zeros(n + 1)
+    for at in range(n - 1, -1, -1):
+        left[at] = left[at + 1] + gain[at]
+    state = np.zeros(n + 1, np.int64)  # 0 not tried, 1 taken, 2 left out
+    cpu, memory, power = room[0], room[1], room[2]
+    best = -1.0
+    value = 0.0
+    depth = 0
+    while depth >= 0:
+        if depth < n and value + left[depth] > best:
+            fits = demand[depth, 0] <= cpu and demand[depth, 1] <= memory
+            if fits and demand[depth, 2] <= power:
+                state[depth] = 1
+                value += gain[depth]
+                cpu -= demand[depth, 0]
+                memory -= demand[depth, 1]
+                power -= demand[depth, 2]
+            else:
+                state[depth] = 2
+            depth += 1
+            continue
+        if depth == n and value > best:
+            best = value
+            for at in range(n):
+                taken[at] = 1 if state[at] == 1 else 0
+        depth -= 1
+        while depth >= 0 and state[depth] == 2:
+            depth -= 1
+        if depth >= 0:
+            state[depth] = 2
+            value -= gain[depth]
+            cpu += demand[depth, 0]
+            memory += demand[depth, 1]
+            power += demand[depth, 2]
+            depth += 1
+    return best
+
+
+@kernel
+def price_blocks(
+    block: I4,
+    cost: I8,
+    node: I4,
+    uplink: I4,
+    demand: I8,
+    room: I8,
+    nodes: int,
+    price: F8,
+    usage: I8,
+    choice: I4,
+    term: F8,
+) -> None:
+    """Solve each home's own problem at given prices of what is shared.
+
+    Arrays are those of `placement.instance.Instance`; `price` [r] is in micro-dollars per hour and
+    unit. Written: `choice` [w], the option of each workload that is best for its home; `usage` [r],
+    what that takes of the shared rows; `term` [d], what it costs with prices, micro-dollars per
+    hour. The sum of `term` less prices times capacities is a lower bound on the cost of any plan
+    (Geoffrion 1974, doi:10.1007/BFb0120690).
+    """
+    options = cost.shape[1]
+    most = 0
+    for i in range(block.shape[0] - 1):
+        most = max(most, block[i + 1] - block[i])
+    gain = np.empty(most)
+    asked = np.empty((most, 3), np.int64)
+    row = np.empty(most, np.int64)
+    taken = np.empty(most, np.int64)
+    usage[:] = 0
+    for i in range(block.shape[0] - 1):
+        total = 0.0
+        n = 0
+        fits = True
+        cpu, memory, power = room[i, 0], room[i, 1], room[i, 2]
+        for w in range(block[i], block[i + 1]):
+            best = np.inf
+            for k in range(options):
+                if cost[w, k] == CLOSED:
+                    continue
+                at, link = node[w, k], uplink[w, k]
+                if k == 0 and at < 0:
+                    continue
+                value = float(cost[w, k])
+                if at >= 0:
+                    value += MILLIONTH * (
+                        price[3 * at] * demand[w, 0]
+                        + price[3 * at + 1] * demand[w, 1]
+                        + price[3 * at + 2] * demand[w, 2]
+                    )
+                if link >= 0:
+                    value += MILLIONTH * price[3 * nodes + link] * demand[w, 3]
+                if value < best:
+                    best = value
+                    choice[w] = k
+            total += best
+            if node[w, 0] < 0 and cost[w, 0] != CLOSED and float(cost[w, 0]) < best:
+                # by falling gain, so that `pack` meets good subsets first
+                gained = best - float(cost[w, 0])
+                at = n
+                while at > 0 and gain[at - 1] < gained:
+                    gain[at] = gain[at - 1]
+                    row[at] = row[at - 1]
+                    at -= 1
+                gain[at] = gained
+                row[at] = w
+                n += 1
+                cpu -= demand[w, 0]
+                memory -= demand[w, 1]
+                power -= demand[w, 2]
+                fits = cpu >= 0 and memory >= 0 and power >= 0
+        if n > 0 and fits:
+            for at in range(n):
+                choice[row[at]] = 0
+                total -= gain[at]
+        elif n > 0:
+            for at in range(n):
+                asked[at] = demand[row[at], :3]
+            total -= pack(gain[:n], asked[:n], room[i], taken[:n])
+            for at in range(n):
+                if taken[at] == 1:
+                    choice[row[at]] = 0
+        term[i] = total
+        for w in range(block[i], block[i + 1]):
+            k = choice[w]
+            at, link = node[w, k], uplink[w, k]
+            if at >= 0:
+                for resource in range(3):
+                    usage[3 * at + resource] += demand[w, resource]
+            if link >= 0:
+                usage[3 * nodes + link] += demand[w, 3]
