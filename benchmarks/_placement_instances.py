@@ -81,7 +81,9 @@ def make(regime: str, size: int, seed: int) -> Instance:
     nearest = np.minimum(np.arange(devices) * gateways // devices, gateways - 1)
     step = rng.integers(1, max(2, min(4, gateways // 2)), devices)
     near = np.stack([nearest, (nearest + step) % gateways, (nearest - step) % gateways], axis=1)
-    hop_ms = np.stack([rng.uniform(0.3, 2.0, devices), *rng.uniform(2.0, 8.0, (2, devices))], axis=1)
+    hop_ms = np.stack(
+        [rng.uniform(0.3, 2.0, devices), *rng.uniform(2.0, 8.0, (2, devices))], axis=1
+    )
     region_ms = rng.uniform([12.0, 35.0], [30.0, 90.0], (devices, REGIONS))
     gateway_speed = rng.uniform(1.0, 2.0, gateways)
     gateway_price = rng.uniform(4_000.0, 9_000.0, gateways)  # per core and hour
@@ -147,7 +149,9 @@ def make(regime: str, size: int, seed: int) -> Instance:
         capacity[resource : 3 * gateways : 3] = np.rint(amounts * MICRO).astype(np.int64)
     clouds = max(scarce.cloud * BOUGHT * cpu.sum() / REGIONS, 4.0)
     capacity[3 * gateways : 3 * (gateways + REGIONS) : 3] = round(clouds * MICRO)
-    pipes = scarce.uplink * 0.4 * BOUGHT * traffic.sum() / gateways * rng.lognormal(0.0, 0.25, gateways)
+    pipes = (
+        scarce.uplink * 0.4 * BOUGHT * traffic.sum() / gateways * rng.lognormal(0.0, 0.25, gateways)
+    )
     capacity[3 * (gateways + REGIONS) :] = np.rint(np.maximum(pipes, traffic.max()) * MICRO)
     return Instance(
         block=block,

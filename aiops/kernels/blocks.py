@@ -10,15 +10,19 @@ from aiops.kernels.rows import F8, I4, I8
 CLOSED = np.iinfo(np.int64).max
 """Cost of an option that may not be taken."""
 MILLIONTH = 1e-6
+NODES = 20_000
+"""Branches of one knapsack that are looked into."""
 
 
 @kernel
 def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
-    """Return the most that a subset of items which fits `room` gains, and mark it in `taken`.
+    """Mark in `taken` a subset of items that fits `room`; return a bound on what any could gain.
 
     Depth first over the items, which stand by falling gain; a branch ends when all that is left
     could not better the best. `gain` [n] is above 0, `demand` [n, 3], `room` [3]; `taken` [n] is
-    written 0 or 1. Exact. (Martello and Toth, Knapsack Problems, 1990, section 2.5.)
+    written 0 or 1. Exact within `NODES` branches: the subset is the best, and gains the bound.
+    Beyond, the bound is the most that the branches not looked into could gain.
+    (Martello and Toth, Knapsack Problems, 1990, section 2.5.)
     """
     n = gain.shape[0]
     left = np.zeros(n + 1)
@@ -26,10 +30,23 @@ def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
         left[at] = left[at + 1] + gain[at]
     state = np.zeros(n + 1, np.int64)  # 0 not tried, 1 taken, 2 left out
     cpu, memory, power = room[0], room[1], room[2]
+    taken[:] = 0
     best = -1.0
     value = 0.0
     depth = 0
+    bound = -1.0
+    looked = 0
     while depth >= 0:
+        looked += 1
+        if looked > NODES:
+            # where the search stands, and the other branch of each item it took
+            bound = value + left[depth]
+            before = value
+            for at in range(depth - 1, -1, -1):
+                if state[at] == 1:
+                    before -= gain[at]
+                    bound = max(bound, before + left[at + 1])
+            break
         if depth < n and value + left[depth] > best:
             fits = demand[depth, 0] <= cpu and demand[depth, 1] <= memory
             if fits and demand[depth, 2] <= power:
@@ -56,7 +73,7 @@ def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
             memory += demand[depth, 1]
             power += demand[depth, 2]
             depth += 1
-    return best
+    return max(best, bound)
 
 
 @kernel

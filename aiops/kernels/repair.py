@@ -98,7 +98,7 @@ def repair(
     for _ in range(passes):
         better = False
         for w in range(workloads):
-            for k in range(options - 1):
+            for k in range(options):
                 now = choice[w]
                 if cost[w, k] >= cost[w, now]:
                     continue
@@ -124,10 +124,10 @@ def repair(
                         was = choice[v]
                         if v == w or was == options - 1:
                             continue
-                        on = False
+                        uses = False
                         for q in range(width):
-                            on |= row[v, was, q] == short
-                        if not on:
+                            uses |= row[v, was, q] == short
+                        if not uses:
                             continue
                         for q in range(width):
                             if row[v, was, q] >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,18 +103,13 @@ def write_instance(
     """Write an instance and a plan of it as one ``npz``: what is needed to recompute it all.
 
     Besides the arrays of `Instance`: ``choice`` [w], ``prices`` [r] in micro-dollars per hour and
-    unit (core, GB, W, Mbit/s), and ``cost``, ``bound`` of the plan as ``plan_cost``, ``plan_bound``.
+    unit (core, GB, W, Mbit/s), ``plan_cost`` and ``plan_bound`` in micro-dollars per hour, and
+    ``seed``.
     """
-    arrays = {field.name: np.asarray(getattr(instance, field.name)) for field in fields(instance)}
-    np.savez_compressed(
-        path,
-        **arrays,
-        choice=choice,
-        prices=prices,
-        plan_cost=np.int64(instance.total(choice)),
-        plan_bound=np.int64(bound),
-        seed=np.int64(seed),
-    )
+    arrays: dict[str, Any] = {one.name: getattr(instance, one.name) for one in fields(instance)}
+    arrays |= {"choice": choice, "prices": prices, "seed": seed}
+    arrays |= {"plan_cost": instance.total(choice), "plan_bound": bound}
+    np.savez_compressed(path, **arrays)
 
 
 def read_instance(path: Path) -> tuple[Instance, I4, F8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ COOL = 20.0
 
 @dataclass(frozen=True)
 class Effort:
-    """Where the solver stops: rounds and passes, never the clock, so that a replay decides alike."""
+    """Where the solver stops: never by the clock, so that a replay decides alike."""
 
     rounds: int = 80
     """Of the ascent of prices, each over all workloads."""
@@ -49,19 +50,22 @@ class Settlement:
 
 
 def settle(
-    instance: Instance, prices: F8 | None = None, effort: Effort | None = None
+    instance: Instance,
+    prices: F8 | None = None,
+    start: I4 | None = None,
+    effort: Effort | None = None,
 ) -> Settlement:
     """Return a plan of `instance` that is near the best, and by how much at most.
 
     Args:
         instance: the problem.
         prices: [r] to start from, as of an earlier plan; None: nothing is priced.
+        start: [w] where everybody is; it is mended too, and kept if it is no dearer.
         effort: when to stop.
     """
     effort = effort or Effort()
     w = len(instance.cost)
     finite = instance.capacity < UNLIMITED
-    capacity = instance.capacity[finite] / MICRO
     unit = _unit_cost(instance)[finite]
     price = np.zeros(len(instance.capacity)) if prices is None else prices.copy()
     best_price, best_bound, best_choice = price.copy(), -np.inf, np.full(w, -1, dtype=np.int32)
@@ -81,13 +85,20 @@ def settle(
         size = np.sqrt(square / (1.0 - SQUARE ** (at + 1))) + 1e-12
         step = STEP * unit / (1.0 + at / COOL)
         price[finite] = np.maximum(0.0, price[finite] + step * slope / size)
-    assert len(capacity) == len(mean)
     mended = mend(instance, best_choice, best_price, effort.passes)
-    return Settlement(mended, best_price, instance.total(mended), int(np.floor(best_bound)))
+    if start is not None:
+        open_ = instance.cost[np.arange(w), start] != CLOSED
+        shed = instance.cost.shape[1] - 1
+        stayed = np.where(open_, start, shed).astype(np.int32)
+        stayed = mend(instance, stayed, best_price, effort.passes)
+        if instance.total(stayed) <= instance.total(mended):
+            mended = stayed
+    # Costs are whole, so the least of them is no less than the next whole number.
+    return Settlement(mended, best_price, instance.total(mended), math.ceil(best_bound))
 
 
 def evaluate(instance: Instance, price: F8) -> tuple[I4, I8, float]:
-    """Return the choice [w] of each home for itself at `price` [r], its usage [r], and the bound."""
+    """Return what is best for each home at `price` [r]: choice [w], its usage [r], the bound."""
     choice = np.empty(len(instance.cost), dtype=np.int32)
     usage = np.empty_like(instance.capacity)
     term = np.empty(len(instance.block) - 1)
@@ -104,8 +115,8 @@ def evaluate(instance: Instance, price: F8) -> tuple[I4, I8, float]:
         choice,
         term,
     )
-    # Whole micro-dollars below each term: a sum that is the same in any order, and never above.
-    below = int(np.floor(term - 1e-9 * np.abs(term)).astype(np.int64).sum())
+    # Whole thousandths below each term: a sum that is the same in any order, and never above.
+    below = int(np.floor(1e3 * term - 1e-6 * np.abs(term)).astype(np.int64).sum()) / 1e3
     priced = np.flatnonzero(price > 0.0)
     return choice, usage, below - float((price[priced] * (instance.capacity[priced] / MICRO)).sum())
 
@@ -173,7 +184,9 @@ def _loss(instance: Instance, choice: I4, price: F8) -> F8:
 
 def _unit_cost(instance: Instance) -> F8:
     """Return [r] what a unit of each row costs on average: the scale on which prices move."""
-    cheapest = instance.cost.min(axis=1).mean() if len(instance.cost) else 0.0
-    unit = cheapest / np.maximum(instance.demand.mean(axis=0) / MICRO, 1e-9)
+    asked = instance.demand.sum(axis=0) / MICRO
+    unit = float(instance.cost.min(axis=1).sum()) / np.maximum(asked, 1e-6)
     uplinks = len(instance.capacity) - 3 * instance.nodes
-    return np.asarray(np.concatenate([np.tile(unit[:3], instance.nodes), np.full(uplinks, unit[3])]))
+    return np.asarray(
+        np.concatenate([np.tile(unit[:3], instance.nodes), np.full(uplinks, unit[3])])
+    )

@@ -1,17 +1,17 @@
-"""From a problem to a plan with a certified gap: greedy by regret, in whole micro-dollars."""
+"""From a problem to a plan with a certified gap."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from aiops.kernels.place import CLOSED, place
 from aiops.kernels.rows import I4
+from aiops.placement.instance import CLOSED, UNLIMITED, Instance
+from aiops.placement.market import settle
 from aiops.placement.plan import Plan, name_plan
 from aiops.placement.problem import (
     PlacementMemory,
     PlacementProblem,
     demand,
-    overfull,
     remembered,
 )
 
@@ -24,48 +24,68 @@ def solve(
     """Return a plan, and the memory of a fleet in which it was carried out.
 
     A workload whose place is still admissible moves only if the saving over the dwell exceeds the
-    cost of the move. It is also made to give way to others, but only where that pays for all of
-    them together: the cheaper of two assignments is taken, one in which nobody can be displaced
-    and one in which room goes to whoever would miss it most.
+    cost of the move, or where it makes room for others that gain more by it than it loses.
 
-    The bound is the sum of each workload's cheapest open option, as if it had all nodes to itself.
+    Args:
+        problem: as `pose` gives it.
+        memory: of the last plan, the one that posed the problem; None: there is none.
     """
-    kept, free = assign(problem, displace=False), assign(problem, displace=True)
-    choice = free if _total(problem, free) < _total(problem, kept) else kept
-    cheapest = np.where(problem.open, problem.effective, CLOSED).min(axis=1)
+    instance, rows = instance_of(problem)
+    settled = settle(instance, start=problem.current[rows])
+    choice = problem.current.copy()
+    choice[rows] = settled.choice
+    held = np.flatnonzero(problem.held)
     last = "" if memory is None else memory.plan_id.item()
     plan = Plan(
         id=name_plan(problem, choice, last),
         problem=problem,
         choice=choice,
         cost=_total(problem, choice),
-        bound=int(cheapest.sum()),
+        bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
     )
     return plan, remembered(problem, choice, plan.id)
 
 
-def assign(problem: PlacementProblem, displace: bool) -> I4:
-    """Return a feasible choice [w]; unless `displace`, whoever may stay where it is can."""
-    topology, current = problem.topology, problem.current
-    node = topology.option[np.arange(len(current)), current]
-    stays = problem.open[np.arange(len(current)), current] & (node >= 0)
-    stays &= ~np.append(overfull(topology, node), False)[node]
-    stays &= ~problem.held & (not displace)
-    settled = np.where(stays | problem.held, node, -1).astype(np.int32)
-    choice = np.where(problem.held, current, -1).astype(np.int32)
-    m = len(topology.node)
-    place(
-        np.where(problem.open, problem.effective, CLOSED),
-        topology.option,
-        np.where(stays, current, -1).astype(np.int32),
-        topology.cpu,
-        topology.memory,
-        topology.node_cpu - demand(topology.cpu, settled, m),
-        topology.node_memory - demand(topology.memory, settled, m),
-        np.zeros(topology.option.shape, dtype=np.bool_),
-        choice,
+def instance_of(problem: PlacementProblem) -> tuple[Instance, I4]:
+    """Return the workloads that are free to move as an instance, and their rows in `problem`.
+
+    A home that nobody else has among its options is packed exactly; every other node is shared.
+    What is held has its room taken off beforehand.
+    """
+    topology, held = problem.topology, problem.held
+    m, k = len(topology.node), topology.option.shape[1]
+    taken = np.where(held, topology.option[np.arange(len(held)), problem.current], -1)
+    free_cpu = topology.node_cpu - demand(topology.cpu, taken, m)
+    free_memory = topology.node_memory - demand(topology.memory, taken, m)
+
+    home = topology.option[:, 0]
+    shared = np.zeros(m + 1, dtype=np.bool_)
+    shared[topology.option[:, 1:]] = True
+    shared[-1] = False
+    at = np.cumsum(shared[:-1]) - 1
+    code = np.where(shared, np.append(at, -1), -1).astype(np.int32)
+    # By id within a home: the plan must not depend on the order of the inventory's workloads.
+    rows = np.lexsort((np.array(topology.workload, dtype=np.str_), home)).astype(np.int32)
+    rows = rows[~held[rows]]
+    homes, first = np.unique(home[rows], return_index=True)
+    room = np.full((len(homes), 3), UNLIMITED, dtype=np.int64)
+    room[:, 0], room[:, 1] = free_cpu[homes], free_memory[homes]
+    nodes = int(shared.sum())
+    capacity = np.full(3 * nodes, UNLIMITED, dtype=np.int64)
+    capacity[0::3], capacity[1::3] = free_cpu[shared[:-1]], free_memory[shared[:-1]]
+    asked = np.zeros((len(rows), 4), dtype=np.int64)
+    asked[:, 0], asked[:, 1] = topology.cpu[rows], topology.memory[rows]
+    instance = Instance(
+        block=np.append(first, len(rows)).astype(np.int32),
+        cost=np.where(problem.open[rows], problem.effective[rows], CLOSED),
+        node=code[topology.option[rows]],
+        uplink=np.full((len(rows), k), -1, dtype=np.int32),
+        demand=asked,
+        room=room,
+        capacity=capacity,
+        nodes=nodes,
     )
-    return choice
+    return instance, rows
 
 
 def revert(memory: PlacementMemory, plan: Plan, workloads: frozenset[str]) -> PlacementMemory:

@@ -1,65 +1,8 @@
-"""Slow, obvious twin of the greedy assignment, and brute force. Plain Python only."""
+"""What a placement may cost, by trying everything. Plain Python only."""
 
 from __future__ import annotations
 
 import itertools
-
-
-def place(cost, node, reserved, cpu, memory, free_cpu, free_memory, choice):
-    """Return the choice of each workload; `cost` is None where an option may not be taken."""
-    free = {n: [free_cpu[n], free_memory[n]] for n in range(len(free_cpu))}
-    chosen = dict(enumerate(choice))
-    movable = [i for i, k in chosen.items() if k == -1]
-    full = set()
-
-    def fits(i, k):
-        n = node[i][k]
-        return n < 0 or k == reserved[i] or (cpu[i] <= free[n][0] and memory[i] <= free[n][1])
-
-    def take(i, k, sign):
-        n = node[i][k]
-        if n >= 0:
-            free[n][0] -= sign * cpu[i]
-            free[n][1] -= sign * memory[i]
-
-    waiting = list(movable)
-    while waiting:
-        wish = {}
-        for i in waiting:
-            full |= {(i, k) for k in range(len(node[i])) if not fits(i, k)}
-            ranked = sorted(
-                (c, k) for k, c in enumerate(cost[i]) if c is not None and (i, k) not in full
-            )
-            regret = ranked[1][0] - ranked[0][0] if len(ranked) > 1 else float("inf")
-            wish[i] = (-regret, i, ranked[0][1])
-        waiting = []
-        for _, i, k in sorted(wish.values()):
-            if not fits(i, k):
-                full.add((i, k))
-                waiting.append(i)
-                continue
-            if reserved[i] >= 0:
-                take(i, reserved[i], -1)
-            take(i, k, +1)
-            chosen[i] = k
-
-    shifted = True
-    while shifted:
-        shifted = False
-        for i in movable:
-            for k, c in sorted(
-                enumerate(cost[i]), key=lambda one: (one[1] is None, one[1], one[0])
-            ):
-                if c is None or c >= cost[i][chosen[i]]:
-                    break
-                n = node[i][k]
-                if n < 0 or (cpu[i] <= free[n][0] and memory[i] <= free[n][1]):
-                    take(i, chosen[i], -1)
-                    take(i, k, +1)
-                    chosen[i] = k
-                    shifted = True
-                    break
-    return [chosen[i] for i in range(len(node))]
 
 
 def cheapest(cost, node, cpu, memory, free_cpu, free_memory):
@@ -77,4 +20,59 @@ def cheapest(cost, node, cpu, memory, free_cpu, free_memory):
             continue
         total = sum(cost[i][k] for i, k in enumerate(choice))
         best = total if best is None else min(best, total)
+    return best
+
+
+def best_at_home(cost, inside, demand, room):
+    """Return the least cost of one home at given prices, by trying every subset that stays.
+
+    `cost` holds the cheapest way out of each workload, prices included; `inside` what staying costs
+    it, None where it may not. `demand` and `room` are triples.
+    """
+    best = None
+    for stays in itertools.product((False, True), repeat=len(cost)):
+        if any(stay and inside[i] is None for i, stay in enumerate(stays)):
+            continue
+        used = [sum(d[r] for d, stay in zip(demand, stays, strict=True) if stay) for r in range(3)]
+        if any(used[r] > room[r] for r in range(3)):
+            continue
+        total = sum(inside[i] if stay else cost[i] for i, stay in enumerate(stays))
+        best = total if best is None else min(best, total)
+    return best
+
+
+def violated(cost, node, uplink, demand, room, capacity, nodes, home, choice):
+    """Return the hard constraints that `choice` breaks, in words; `cost` is None where closed."""
+    broken = []
+    used = {}
+
+    def take(key, amount, most):
+        used[key] = used.get(key, 0) + amount
+        if used[key] > most and (key, "over") not in broken:
+            broken.append((key, "over"))
+
+    for i, k in enumerate(choice):
+        if not 0 <= k < len(cost[i]) or cost[i][k] is None:
+            broken.append((i, "closed"))
+            continue
+        at, link = node[i][k], uplink[i][k]
+        if k == 0 and at < 0:
+            for r in range(3):
+                take(("home", home[i], r), demand[i][r], room[home[i]][r])
+        if at >= 0:
+            for r in range(3):
+                take(("node", at, r), demand[i][r], capacity[3 * at + r])
+        if link >= 0:
+            take(("uplink", link), demand[i][3], capacity[3 * nodes + link])
+    return broken
+
+
+def optimum(cost, node, uplink, demand, room, capacity, nodes, home):
+    """Return the least cost of any choice that breaks nothing, by trying all."""
+    given = (node, uplink, demand, room, capacity, nodes, home)
+    best = None
+    for choice in itertools.product(*(range(len(row)) for row in cost)):
+        if not violated(cost, *given, choice):
+            total = sum(cost[i][k] for i, k in enumerate(choice))
+            best = total if best is None else min(best, total)
     return best

@@ -7,7 +7,7 @@ import pytest
 
 from aiops.fleet.inventory import Inventory
 from aiops.placement.problem import at_home, demand, pose
-from aiops.placement.solver import assign, revert, solve
+from aiops.placement.solver import revert, solve
 from aiops.placement.topology import PlacementSettings
 from tests.placement.fleets import (
     MINUTE,
@@ -58,14 +58,14 @@ def test_the_optimum_lies_between_bound_and_cost(seed):
         assert plan.gap >= (plan.cost - best) / best if best else plan.gap >= 0
 
 
-def test_greedy_is_near_the_optimum_on_tiny_instances():
+def test_plans_are_near_the_optimum_on_tiny_instances():
     excess = []
     for seed in range(60):
         for problem, plan, _ in walk(seed, steps=2, w=5, m=3, tight=1.5):
             best = optimum(problem)
             excess.append((plan.cost - best) / max(best, 1))
     # Not optimal: that is what the certified gap is for. But no worse than this on average.
-    assert 0.0 < np.mean(excess) < 0.05
+    assert np.mean(excess) < 0.005
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -133,26 +133,9 @@ def test_nobody_gives_way_unless_it_pays_for_all():
         problem = posed(of, **hot)
         plan, _ = solve(problem, None)
         assert plan.where("tight") == place
-        kept = assign(problem, displace=False)
-        assert kept.tolist()[:2] == [0, 0]
         displaced = [move for move in plan.moves if move.workload.startswith("low")]
         assert len(displaced) == (place is not None)
         assert all("no room" in move.reason for move in displaced)
-
-
-def test_the_cheaper_of_two_assignments_is_taken():
-    cheaper = {True: 0, False: 0}
-    for seed in range(12):
-        for problem, plan, _ in walk(seed, w=30, m=5, tight=1.5):
-            rows = np.arange(len(plan.choice))
-            cost = {
-                displace: int(problem.effective[rows, assign(problem, displace)].sum())
-                for displace in (True, False)
-            }
-            assert plan.cost == min(cost.values())
-            cheaper[min(cost, key=lambda way: cost[way])] += cost[True] != cost[False]
-    # Either way has its uses.
-    assert all(cheaper.values())
 
 
 @pytest.mark.parametrize("seed", range(8))
