@@ -12,10 +12,35 @@ CLOSED = np.iinfo(np.int64).max
 
 
 @kernel
+def members(row: I4, start: I8, member: I4) -> None:
+    """List the workloads that have an option on each row, once each, in their order.
+
+    `row` [w, k, q] is -1 where an option takes nothing. Row r gets ``member[start[r]:start[r+1]]``;
+    `start` [r+1] is written in a first call, with `member` empty, and `member`, of length
+    ``start[-1]``, in a second.
+    """
+    rows = start.shape[0] - 1
+    last = np.full(rows, -1, np.int64)
+    count = np.zeros(rows, np.int64)
+    for w in range(row.shape[0]):
+        for k in range(row.shape[1]):
+            for q in range(row.shape[2]):
+                r = row[w, k, q]
+                if r >= 0 and last[r] != w:
+                    if member.shape[0] > 0:
+                        member[start[r] + count[r]] = w
+                    last[r] = w
+                    count[r] += 1
+    start[0] = 0
+    for r in range(rows):
+        start[r + 1] = start[r] + count[r]
+
+
+@kernel
 def repair(
     cost: I8,
     row: I4,
-    amount: I8,
+    demand: I8,
     capacity: I8,
     start: I8,
     member: I4,
@@ -26,7 +51,7 @@ def repair(
     """Make `choice` [w] feasible, then cheaper; return how many passes found something.
 
     Every limit is a row here, those of homes as well: `row` [w, k, q] are the rows an option takes
-    of, -1 none, and `amount` [w, k, q] how much; `capacity` [r]. ``member[start[r]:start[r+1]]``
+    of, -1 none, and `demand` [w, q] how much; `capacity` [r]. ``member[start[r]:start[r+1]]``
     are the workloads with an option on row r. `loss` [w] is how much each would miss its place,
     micro-dollars per hour: of a row that is over, who would miss it least per unit leaves first.
 
@@ -41,7 +66,7 @@ def repair(
         for q in range(width):
             r = row[w, choice[w], q]
             if r >= 0:
-                free[r] -= amount[w, choice[w], q]
+                free[r] -= demand[w, q]
 
     # who leaves
     left = np.empty(workloads, np.int64)
@@ -55,9 +80,9 @@ def repair(
         for at in range(start[r], start[r + 1]):
             w = member[at]
             for q in range(width):
-                if row[w, choice[w], q] == r and amount[w, choice[w], q] > 0:
+                if row[w, choice[w], q] == r and demand[w, q] > 0:
                     on[n] = w
-                    rate[n] = loss[w] / amount[w, choice[w], q]
+                    rate[n] = loss[w] / demand[w, q]
                     n += 1
         for at in np.argsort(rate[:n], kind="mergesort"):
             if free[r] >= 0:
@@ -66,7 +91,7 @@ def repair(
             for q in range(width):
                 other = row[w, choice[w], q]
                 if other >= 0:
-                    free[other] += amount[w, choice[w], q]
+                    free[other] += demand[w, q]
             choice[w] = options - 1
             left[leaving] = w
             leaving += 1
@@ -85,14 +110,14 @@ def repair(
             fits = True
             for q in range(width):
                 r = row[w, k, q]
-                if r >= 0 and amount[w, k, q] > free[r]:
+                if r >= 0 and demand[w, q] > free[r]:
                     fits = False
             if fits:
                 best = k
         choice[w] = best
         for q in range(width):
             if row[w, best, q] >= 0:
-                free[row[w, best, q]] -= amount[w, best, q]
+                free[row[w, best, q]] -= demand[w, q]
 
     done = 0
     for _ in range(passes):
@@ -105,12 +130,12 @@ def repair(
                 # who moves gives its own room back first
                 for q in range(width):
                     if row[w, now, q] >= 0:
-                        free[row[w, now, q]] += amount[w, now, q]
+                        free[row[w, now, q]] += demand[w, q]
                 short = -1
                 shorts = 0
                 for q in range(width):
                     r = row[w, k, q]
-                    if r >= 0 and amount[w, k, q] > free[r]:
+                    if r >= 0 and demand[w, q] > free[r]:
                         shorts += 1
                         short = r
                 moved = shorts == 0
@@ -131,16 +156,16 @@ def repair(
                             continue
                         for q in range(width):
                             if row[v, was, q] >= 0:
-                                free[row[v, was, q]] += amount[v, was, q]
+                                free[row[v, was, q]] += demand[v, q]
                         fits = True
                         for q in range(width):
                             r = row[w, k, q]
-                            if r >= 0 and amount[w, k, q] > free[r]:
+                            if r >= 0 and demand[w, q] > free[r]:
                                 fits = False
                         if fits:
                             for q in range(width):
                                 if row[w, k, q] >= 0:
-                                    free[row[w, k, q]] -= amount[w, k, q]
+                                    free[row[w, k, q]] -= demand[w, q]
                             for to in range(options):
                                 if cost[v, to] == CLOSED or to == was:
                                     continue
@@ -149,7 +174,7 @@ def repair(
                                 fits = True
                                 for q in range(width):
                                     r = row[v, to, q]
-                                    if r >= 0 and amount[v, to, q] > free[r]:
+                                    if r >= 0 and demand[v, q] > free[r]:
                                         fits = False
                                 if fits:
                                     best_loss = cost[v, to] - cost[v, was]
@@ -157,17 +182,17 @@ def repair(
                                     best_to = to
                             for q in range(width):
                                 if row[w, k, q] >= 0:
-                                    free[row[w, k, q]] += amount[w, k, q]
+                                    free[row[w, k, q]] += demand[w, q]
                         for q in range(width):
                             if row[v, was, q] >= 0:
-                                free[row[v, was, q]] -= amount[v, was, q]
+                                free[row[v, was, q]] -= demand[v, q]
                     if best_other >= 0:
                         was = choice[best_other]
                         for q in range(width):
                             if row[best_other, was, q] >= 0:
-                                free[row[best_other, was, q]] += amount[best_other, was, q]
+                                free[row[best_other, was, q]] += demand[best_other, q]
                             if row[best_other, best_to, q] >= 0:
-                                free[row[best_other, best_to, q]] -= amount[best_other, best_to, q]
+                                free[row[best_other, best_to, q]] -= demand[best_other, q]
                         choice[best_other] = best_to
                         moved = True
                 if moved:
@@ -175,7 +200,7 @@ def repair(
                     better = True
                 for q in range(width):
                     if row[w, choice[w], q] >= 0:
-                        free[row[w, choice[w], q]] -= amount[w, choice[w], q]
+                        free[row[w, choice[w], q]] -= demand[w, q]
         if not better:
             break
         done += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiops.kernels.blocks import price_blocks
-from aiops.kernels.repair import repair
+from aiops.kernels.repair import members, repair
 from aiops.kernels.rows import F8, I4, I8
 from aiops.placement.instance import CLOSED, MICRO, UNLIMITED, Instance
 
@@ -123,13 +123,16 @@ def evaluate(instance: Instance, price: F8) -> tuple[I4, I8, float]:
 
 def mend(instance: Instance, choice: I4, price: F8, passes: int) -> I4:
     """Return a feasible choice [w] near `choice`, improved in so many passes."""
-    row, amount, capacity = as_rows(instance)
-    start, member = _members(row, len(capacity))
+    row, capacity = as_rows(instance)
+    start = np.zeros(len(capacity) + 1, dtype=np.int64)
+    members(row, start, np.empty(0, dtype=np.int32))
+    member = np.empty(start[-1], dtype=np.int32)
+    members(row, start, member)
     mended = choice.copy()
     repair(
         instance.cost,
         row,
-        amount,
+        instance.demand,
         capacity,
         start,
         member,
@@ -140,8 +143,8 @@ def mend(instance: Instance, choice: I4, price: F8, passes: int) -> I4:
     return mended
 
 
-def as_rows(instance: Instance) -> tuple[I4, I8, I8]:
-    """Return rows [w, k, 4], amounts [w, k, 4] and capacities: homes are rows after the shared."""
+def as_rows(instance: Instance) -> tuple[I4, I8]:
+    """Return the rows [w, k, 4] of options, and capacities: homes are rows after the shared."""
     w, k = instance.cost.shape
     shared = len(instance.capacity)
     row = np.full((w, k, 4), -1, dtype=np.int32)
@@ -154,18 +157,7 @@ def as_rows(instance: Instance) -> tuple[I4, I8, I8]:
     capacity = np.concatenate([instance.capacity, instance.room.ravel()])
     row[(row >= 0) & (capacity[row] >= UNLIMITED)] = -1
     row[instance.cost == CLOSED] = -1
-    amount = np.broadcast_to(instance.demand[:, None, :], row.shape)
-    return row, np.ascontiguousarray(amount), capacity
-
-
-def _members(row: I4, rows: int) -> tuple[I8, I4]:
-    """Return for each row the workloads with an option on it, as offsets and a list."""
-    w, k, q = row.shape
-    flat = row.reshape(-1)
-    at = np.flatnonzero(flat >= 0)
-    key = np.unique(flat[at].astype(np.int64) * w + at // (k * q))
-    start = np.searchsorted(key, np.arange(rows + 1, dtype=np.int64) * w)
-    return start.astype(np.int64), (key % w).astype(np.int32)
+    return row, capacity
 
 
 def _loss(instance: Instance, choice: I4, price: F8) -> F8:

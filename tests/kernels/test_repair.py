@@ -5,10 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiops.kernels.repair import members
 from aiops.placement.instance import CLOSED
 from aiops.placement.market import mend
 from tests.oracles import place as oracle
 from tests.placement.instances import plain, random_instance
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_row_knows_who_could_be_on_it(seed):
+    rng = np.random.default_rng(seed)
+    row = rng.integers(-1, 6, (9, 4, 3)).astype(np.int32)
+    start = np.zeros(7, dtype=np.int64)
+    members(row, start, np.empty(0, dtype=np.int32))
+    member = np.empty(start[-1], dtype=np.int32)
+    members(row, start, member)
+    for r in range(6):
+        there = [w for w in range(9) if (row[w] == r).any()]
+        assert member[start[r] : start[r + 1]].tolist() == there
 
 
 @pytest.mark.parametrize("seed", range(60))
