@@ -46,6 +46,8 @@ class Action:
     """Devices whose service it disturbs; empty: the targets themselves."""
     site: str = ""
     cohort: str = ""
+    after: tuple[str, ...] = ()
+    """Ids of actions that make it possible: it is not done unless they are."""
     priority: float = 0.0
     """The larger goes first when a budget is short."""
     historical: bool = False
@@ -69,6 +71,7 @@ class Action:
             raise ActionError(f"priority is {self.priority}; give a finite number")
         object.__setattr__(self, "target", tuple(sorted(set(self.target))))
         object.__setattr__(self, "devices", tuple(sorted(set(self.devices))))
+        object.__setattr__(self, "after", tuple(sorted(set(self.after))))
 
     @property
     def id(self) -> str:
@@ -88,6 +91,7 @@ class Action:
             "target": list(self.target),
             "devices": list(self.devices),
             "evidence": list(self.evidence),
+            "after": list(self.after),
             "issued_ts": isoformat(self.issued_ts),
             "expires_ts": isoformat(self.expires_ts),
         }

@@ -201,20 +201,22 @@ class Guard:
     ) -> tuple[Verdict, ...]:
         """Judge `actions` at log time `now_ts`, ns, and remember in `memory`, in place.
 
-        The order of `actions` does not matter: the more urgent is served first, then by id. When a
-        brake is pulled, one allowed `notify` that nobody proposed stands among the verdicts.
+        The order of `actions` does not matter: the more urgent is served first, then by id, but no
+        action before those that make it possible; when one of them is held, so is it. When a brake
+        is pulled, one allowed `notify` that nobody proposed stands among the verdicts.
         """
         size = population or Population()
         memory.clock = max(memory.clock, now_ts)
         self._forget(memory)
         ordered = sorted(actions, key=lambda action: (-action.priority, action.id))
         notes = self._brake(ordered, memory, size)
-        verdicts = [self._judge(action, memory, size) for action in ordered]
+        verdicts = [self._judge(action, memory, size) for action in _in_turn(ordered)]
         return (*notes, *verdicts)
 
     def _judge(self, action: Action, memory: GuardMemory, size: Population) -> Verdict:
         held = (
             self._unfit(action, memory)
+            or self._stranded(action, memory)
             or self._braked(action, memory)
             or self._cooling(action, memory)
             or self._overspent(action, memory, size)
@@ -236,6 +238,14 @@ class Guard:
         if memory.clock >= action.expires_ts:
             return f"its evidence is stale since {isoformat(action.expires_ts)}"
         return ""
+
+    def _stranded(self, action: Action, memory: GuardMemory) -> str:
+        """Say which actions it needs that are not done; those were judged before it."""
+        missing = [one for one in action.after if one not in memory.done]
+        if not missing:
+            return ""
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"needs what {missing[0]}{more} would make possible, which is held"
 
     def _brake(
         self, actions: Sequence[Action], memory: GuardMemory, size: Population
@@ -318,6 +328,23 @@ class Guard:
         memory.acted = {k: ts for k, ts in memory.acted.items() if ts + longest_ns > memory.clock}
         memory.spent = {key: _since(start, scopes) for key, scopes in memory.spent.items()}
         memory.asked = {key: _since(start, scopes) for key, scopes in memory.asked.items()}
+
+
+def _in_turn(actions: Sequence[Action]) -> list[Action]:
+    """Return `actions` in their order, but none before those that it comes after."""
+    waiting: dict[str, list[Action]] = {}
+    for action in actions:
+        waiting.setdefault(action.id, []).append(action)
+    turn: list[Action] = []
+    for first in [*waiting]:
+        stack = [waiting.pop(first)] if first in waiting else []
+        while stack:
+            before = next((one for one in stack[-1][0].after if one in waiting), None)
+            if before is None:
+                turn += stack.pop()
+            else:
+                stack.append(waiting.pop(before))
+    return turn
 
 
 def _scopes(action: Action) -> list[str]:

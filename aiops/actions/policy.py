@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from aiops.actions.action import KINDS, Action, Kind
 from aiops.alerts.finding import Finding, Incident, isoformat
 from aiops.errors import SettingsError
-from aiops.placement.plan import Plan
+from aiops.placement.plan import Leg, Move, Plan
 from aiops.placement.risk import dates
 
 SECOND = 1_000_000_000
@@ -37,6 +38,8 @@ EXPIRES_S: dict[Kind, float] = {
 """How long the evidence for an action stays fresh."""
 
 PLACEMENT = "placement"
+PAUSE = frozenset({"stop", "start"})
+"""Legs of a workload that does not run meanwhile."""
 SEVERITIES = ("info", "low", "warning", "high", "critical")
 
 
@@ -178,22 +181,67 @@ class Policy:
     def _migrate(self, plan: Plan | None, historical: bool) -> Iterator[Action]:
         if plan is None:
             return
+        groups: dict[tuple[str, ...], list[Move]] = {}
         for move in plan.moves:
-            yield Action(
-                kind="migrate",
-                target=(move.workload,),
-                reason=move.reason,
-                evidence=(plan.id,),
-                origin=PLACEMENT,
-                params={"source": move.source, "target": move.target},
-                devices=(move.home,),
-                site=move.site,
-                cohort=move.cohort,
-                priority=float(move.saving),
-                historical=historical,
-                issued_ts=plan.ts,
-                expires_ts=_stale("migrate", plan.ts),
-            )
+            groups.setdefault(move.together, []).append(move)
+        asked = {
+            together: self._migration(moves, plan, historical) for together, moves in groups.items()
+        }
+        by_workload = {name: one.id for together, one in asked.items() for name in together}
+        for together, moves in groups.items():
+            before = {by_workload[name] for move in moves for name in move.after}
+            yield replace(asked[together], after=tuple(before))
+
+    def _migration(self, moves: Sequence[Move], plan: Plan, historical: bool) -> Action:
+        """Return one action for all that wait for each other: they move all or none."""
+        first, reason = moves[0], moves[0].reason
+        legs = sorted((leg for move in moves for leg in move.legs), key=_turn)
+        params: dict[str, Any] = {"wave": legs[0].wave}
+        if len(moves) == 1:
+            params |= {"source": first.source, "target": first.target}
+        else:
+            names = ", ".join(move.workload for move in moves)
+            reason = f"{names} wait for each other: " + "; ".join(move.reason for move in moves)
+        stopped = [move.workload for move in moves if {leg.kind for leg in move.legs} >= PAUSE]
+        if stopped:
+            kept = [move.workload for move in moves if move.workload in stopped and move.stateful]
+            reason += f"; meanwhile {', '.join(stopped)} must be stopped"
+            reason += f", with the state of {', '.join(kept)} kept" if kept else ""
+        if len(legs) > 1 or legs[0].fence:
+            params["steps"] = [step for leg in legs for step in _steps(leg)]
+        return Action(
+            kind="migrate",
+            target=tuple(move.workload for move in moves),
+            reason=reason,
+            evidence=(plan.id,),
+            origin=PLACEMENT,
+            params=params,
+            devices=tuple(move.home for move in moves),
+            site=_shared(move.site for move in moves),
+            cohort=_shared(move.cohort for move in moves),
+            priority=float(sum(move.saving for move in moves)),
+            historical=historical,
+            issued_ts=plan.ts,
+            expires_ts=_stale("migrate", plan.ts),
+        )
+
+
+def _turn(leg: Leg) -> tuple[int, bool, str]:
+    return leg.wave, leg.kind != "stop", leg.workload
+
+
+def _steps(leg: Leg) -> Iterator[dict[str, Any]]:
+    """Yield what is to be done for a leg; the old copy is cut off before a second one starts."""
+    step = {"wave": leg.wave, "workload": leg.workload, "source": leg.source}
+    if leg.fence:
+        yield step | {"kind": "fence"}
+    yield step | {"kind": leg.kind, "target": leg.target}
+
+
+def _shared(names: Iterable[str]) -> str:
+    """Return the one name there is; empty: there are several."""
+    distinct = set(names)
+    return distinct.pop() if len(distinct) == 1 else ""
 
 
 def _order(action: Action) -> tuple[int, float, tuple[str, ...], str]:

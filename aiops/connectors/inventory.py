@@ -1,31 +1,34 @@
-"""Inventory files: nodes and workloads as JSON or TOML."""
+"""Inventory files: sites, nodes and workloads as JSON or TOML."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from aiops.errors import FileError
-from aiops.fleet.inventory import Inventory, Node, Workload
+from aiops.errors import FileError, SettingsError
+from aiops.fleet.inventory import Inventory, Node, Site, Workload
+from aiops.placement.topology import resolve
 
-Entry = TypeVar("Entry", Node, Workload)
+Entry = TypeVar("Entry", Node, Site, Workload)
 
 
 def read_inventory(path: str | Path) -> Inventory:
     """Read an inventory from a ``.json`` or ``.toml`` file.
 
-    The file holds two lists, ``nodes`` and ``workloads`` (``[[nodes]]`` in TOML), whose entries
-    have the fields of `Node` and `Workload`; either may be absent.
+    The file holds the lists ``nodes``, ``workloads`` and ``sites`` (``[[nodes]]`` in TOML), whose
+    entries have the fields of `Node`, `Workload` and `Site`; any may be absent.
 
     Raises
     ------
     FileError
         The file cannot be read or parsed, has an unknown field or a value of the wrong type, names
-        a node or workload twice, or a workload whose home or candidate is no node.
+        a node, workload or site twice, a workload whose home or candidate is no node, or a number
+        that cannot be, such as a negative price.
     """
     path = Path(path)
     try:
@@ -45,23 +48,20 @@ def read_inventory(path: str | Path) -> Inventory:
         raise FileError(
             f"inventory {path}: expected 'nodes' and 'workloads', found a list or value"
         )
-    _only(document, ("nodes", "workloads"), f"inventory {path}")
+    _only(document, ("nodes", "workloads", "sites"), f"inventory {path}")
     nodes = _entries(path, document, "nodes", Node)
     workloads = _entries(path, document, "workloads", Workload)
-    known = {node.id for node in nodes}
-    for workload in workloads:
-        for name in (workload.home, *workload.candidates):
-            if name not in known:
-                raise FileError(
-                    f"inventory {path}: workload {workload.id!r} names {name!r}, "
-                    f"which is none of the {len(known)} nodes"
-                )
-    return Inventory(nodes, workloads)
+    inventory = Inventory(nodes, workloads, _entries(path, document, "sites", Site))
+    try:
+        resolve(inventory)
+    except SettingsError as error:
+        raise FileError(f"inventory {path}: {error}") from error
+    return inventory
 
 
 def write_inventory(inventory: Inventory, path: str | Path) -> None:
     """Write `inventory` as JSON, aside and renamed."""
-    content = {"nodes": inventory.nodes, "workloads": inventory.workloads}
+    content = {name: getattr(inventory, name) for name in ("nodes", "workloads", "sites")}
     path = Path(path)
     aside = path.with_name(f".{path.name}.partial")
     aside.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
@@ -94,4 +94,6 @@ def _entries(
 def _only(found: dict[str, Any], names: tuple[str, ...], where: str) -> None:
     unknown = sorted(set(found) - set(names))
     if unknown:
-        raise FileError(f"{where} has {unknown[0]!r}; known are {', '.join(names)}")
+        alike = get_close_matches(unknown[0], names, n=1)
+        perhaps = f" (did you mean {alike[0]!r}?)" if alike else ""
+        raise FileError(f"{where} has {unknown[0]!r}{perhaps}; known are {', '.join(names)}")

@@ -12,7 +12,7 @@ from aiops.fleet.owner import Epoch, FleetShape
 from aiops.fleet.registry import Registry
 from aiops.kernels.admission import last_value
 from aiops.kernels.rows import F8, I8
-from aiops.placement.problem import Conditions
+from aiops.placement.conditions import Conditions
 from aiops.telemetry.batch import TelemetryBatch
 
 SECOND_NS = 1_000_000_000
@@ -26,11 +26,16 @@ READS = {
     "soc_ratio": "battery.soc_ratio",
     "on_mains": "power.on_mains",
     "temperature_c": "temperature.celsius",
+    "ambient_c": "temperature.ambient_celsius",
     "rtt_ms": "net.rtt_ms",
+    "jitter_ms": "net.jitter_ms",
     "loss_ratio": "net.loss_ratio",
     "rssi_dbm": "net.rssi_dbm",
+    "bandwidth_mbit_s": "net.bandwidth_mbit_s",
+    "utilization_ratio": "cpu.utilization_ratio",
+    "maintenance": "device.maintenance",
 }
-"""Condition of a node -> the metric that tells it."""
+"""What is remembered of a node -> the metric that tells it."""
 
 
 class LastKnown(NamedTuple):
@@ -39,9 +44,15 @@ class LastKnown(NamedTuple):
     soc_ratio: F8
     on_mains: F8
     temperature_c: F8
+    ambient_c: F8
     rtt_ms: F8
+    jitter_ms: F8
     loss_ratio: F8
     rssi_dbm: F8
+    bandwidth_mbit_s: F8
+    utilization_ratio: F8
+    maintenance: F8
+    """1 while a window is open: nothing new comes to a node that is worked on."""
     seen: I8
     """Time of the last row, ns; -1: none yet."""
     gap: I8
@@ -53,7 +64,7 @@ class ConditionOwner:
     """Files the last known conditions in the fleet state."""
 
     name: str = "conditions"
-    version: int = 1
+    version: int = 2
 
     def init(self, shape: FleetShape) -> LastKnown:
         """Return the conditions of devices nothing is known of."""
@@ -95,9 +106,9 @@ def conditions_of(
     age_s = np.where(missing | (last.seen[index] < 0), np.nan, np.maximum(age_s, 0.0))
     patience_s = np.maximum(STALE_S, STALE_GAPS * last.gap[index] / SECOND_NS)
     return Conditions(
-        **{name: known(getattr(last, name)) for name in READS},
+        **{name: known(getattr(last, name)) for name in READS if name != "maintenance"},
         failure_risk=np.full(len(index), np.nan),
-        cordoned=np.zeros(len(index), dtype=np.bool_),
+        cordoned=known(last.maintenance) >= 0.5,
         silent=np.nan_to_num(age_s, nan=0.0) > patience_s,
         age_s=age_s,
     )

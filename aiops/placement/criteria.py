@@ -3,80 +3,40 @@
 A criterion is two small pure functions of `Options`: `cost` in micro-dollars per hour, the one unit
 of every criterion, and `blocks`, which rules an option out and says so in its `clause`. What is not
 known (NaN) costs nothing and blocks nothing. A new criterion is one entry here; pricing, masks,
-explanations, flips and the laws in ``tests/placement/test_criteria.py`` follow.
+explanations, flips and the laws in ``tests/placement/test_criteria.py`` follow. Weights and their
+reasons stand in ``docs/placement.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from aiops.kernels.rows import B1, F8
+from aiops.placement.options import Options, link_loss, reply_ms, warmth, work_ms
+from aiops.placement.power import SOC_FLOOR, battery_watts, supply_watts, thermal_watts
 
-SOC_FLOOR = 0.15
-"""Charge below which a battery is kept for the device itself."""
 SOC_SCARCE = 0.50
 """Charge below which energy becomes dear."""
-WATTS_PER_CORE = 5.0
-ENERGY_PRICE = 300_000.0
-"""Micro-dollars per kWh."""
-HEAT_ZONE_C = 15.0
-"""Width of the zone below the limit in which a node costs more the hotter it is."""
+BATTERY_PRICE = 300_000.0
+"""Micro-dollars per kWh that goes through a battery: cells at 300 $/kWh last a thousand cycles."""
+CARBON_PRICE = 70.0
+"""Micro-dollars per gram of CO2: about what a ton costs in the EU emissions trade."""
 LOSS_LIMIT = 0.5
 """Share of lost packets beyond which a link carries no workload."""
-RTO_MS = 200.0
-"""Least retransmission timeout of TCP in common kernels."""
 REPAIR_H = 24.0
 """Hours until somebody has repaired a failed node."""
 HORIZON_H = 24.0
 """`Options.failure_risk` is the probability of failing within so many hours."""
 AWAY_SHARE = 0.05
 """Share of its value a workload loses away from home: why it returns when all is well."""
+FRESH_S = 7200.0
+"""However slow the rhythm of a node: what it last said is not news after this."""
 SETTLE_S = 1800.0
 """An option that was ruled out must have been admissible for so long to be moved to."""
-
-
-class Options(NamedTuple):
-    """The facts of each option of each workload, all [w, k]; NaN where unknown.
-
-    Option 0 is the workload's home; the last is `shed`: running nowhere.
-    """
-
-    value: F8
-    """Worth of the workload, micro-dollars per hour."""
-    cpu_cores: F8
-    memory_gb: F8
-    slo_ms: F8
-    """Longest admissible reply."""
-    shed: B1
-    """Running nowhere."""
-    away: B1
-    """Somewhere else than at home, so that every request crosses a link."""
-    arriving: B1
-    """Not where the workload is now."""
-    soc_ratio: F8
-    on_battery: B1
-    temperature_c: F8
-    limit_c: F8
-    rtt_ms: F8
-    """Round trip from the home to the node."""
-    loss_ratio: F8
-    rssi_dbm: F8
-    """Signal at the home."""
-    failure_risk: F8
-    price: F8
-    """Micro-dollars per core and hour."""
-    node_cores: F8
-    node_gb: F8
-    silent: B1
-    age_s: F8
-    """Time since the node last reported; NaN: it never did, as a cloud region."""
-    cordoned: B1
-    well_s: F8
-    """Time since the option was last ruled out; inf: never."""
 
 
 Judge = Callable[[Options], F8]
@@ -92,45 +52,30 @@ class Criterion:
     blocks: Veto | None = None
     """[w, k] true where the option is ruled out."""
     clause: str = ""
-    """Why it is ruled out: a format string over `facts`."""
+    """Why it is ruled out: a format string over `facts` and `Topology.said`."""
     evicts: bool = True
     """Whether `blocks` also drives out a workload that is already there."""
     worse: Mapping[str, int] = field(default_factory=dict)
     """Variables of `Options` it reads: +1 if a larger value is never better, -1 the reverse."""
 
 
-def link_loss(o: Options) -> F8:
-    """Share of packets lost between home and node; 0 at home or when nothing is known.
-
-    Where no loss was measured it is guessed from the signal: half at -90 dBm, 3 % at -80 dBm.
-    """
-    # loss = 1 / (1 + e^((rssi + 90) / 3))
-    guess = 1.0 / (1.0 + np.exp((o.rssi_dbm + 90.0) / 3.0))
-    loss = np.where(np.isnan(o.loss_ratio), guess, o.loss_ratio)
-    return np.where(o.away, np.nan_to_num(loss), 0.0)
-
-
-def reply_ms(o: Options) -> F8:
-    """Expected time of a reply: the round trip, and waiting for what was lost on the way."""
-    # rtt + loss / (1 - loss) * max(RTO, 2 rtt); beyond 99 % lost it is all the same
-    loss = np.minimum(link_loss(o), 0.99)
-    rtt = np.where(o.away, np.nan_to_num(o.rtt_ms), 0.0)
-    return rtt + loss / (1.0 - loss) * np.maximum(RTO_MS, 2.0 * rtt)
-
-
-def facts(options: Options, i: int, k: int) -> dict[str, float]:
+def facts(options: Options, i: int, k: int) -> dict[str, Any]:
     """Return the facts of option `k` of workload `i` by name, for a `Criterion.clause`."""
     one = Options._make(column[i : i + 1, k : k + 1] for column in options)
-    named = {name: column.item() for name, column in one._asdict().items()}
-    return named | {"loss": link_loss(one).item(), "reply_ms": reply_ms(one).item()}
+    named: dict[str, Any] = {name: column.item() for name, column in one._asdict().items()}
+    return named | {
+        "loss": link_loss(one).item(),
+        "reply_ms": reply_ms(one).item(),
+        "reply_parts": _reply_parts(one),
+        "spare_w": spare_watts(one).item(),
+        "spare_why": _spare_why(one),
+    }
 
 
 def battery_cost(o: Options) -> F8:
-    """Energy of the battery, and the risk of running it down."""
-    # W/core * cores * $/kWh + value * (max(0, scarce - soc) / scarce)^2, on battery only
-    energy = WATTS_PER_CORE / 1000.0 * o.cpu_cores * ENERGY_PRICE
-    scarcity = np.maximum(0.0, SOC_SCARCE - np.nan_to_num(o.soc_ratio, nan=1.0)) / SOC_SCARCE
-    return np.where(o.on_battery, energy + o.value * scarcity**2, 0.0)
+    """The risk of running it down."""
+    # value * (max(0, scarce - soc) / scarce)^2, on battery only
+    return np.where(o.on_battery, o.value * scarcity(o) ** 2, 0.0)
 
 
 def battery_blocks(o: Options) -> B1:
@@ -138,11 +83,40 @@ def battery_blocks(o: Options) -> B1:
     return o.on_battery & (o.soc_ratio < SOC_FLOOR)
 
 
+def scarcity(o: Options) -> F8:
+    """How far below half charge a battery is, 0 to 1; 0 on mains."""
+    missing = np.maximum(0.0, SOC_SCARCE - np.nan_to_num(o.soc_ratio, nan=1.0)) / SOC_SCARCE
+    return np.where(o.on_battery, missing, 0.0)
+
+
+def energy_cost(o: Options) -> F8:
+    """What the workload draws, dearer out of a battery and the dearer the emptier that is."""
+    # kW * ($/kWh + battery's) * (1 + scarcity)
+    price = o.energy_price + np.where(o.on_battery, BATTERY_PRICE, 0.0)
+    return o.power_w / 1000.0 * price * (1.0 + scarcity(o))
+
+
+def carbon_cost(o: Options) -> F8:
+    """What is emitted for what it draws."""
+    # kW * g/kWh * price of a gram
+    return o.power_w / 1000.0 * o.carbon_g_kwh * CARBON_PRICE
+
+
+def spare_watts(o: Options) -> F8:
+    """What the workloads of a node may draw together; inf: any."""
+    battery, heat, supply = _budgets(o)
+    return np.minimum(np.minimum(battery, heat), supply)
+
+
+def power_blocks(o: Options) -> B1:
+    """Draws more than battery, heat and supply allow, even alone."""
+    return o.power_w > spare_watts(o)
+
+
 def temperature_cost(o: Options) -> F8:
-    """Slower and ageing as it nears the limit."""
+    """Ageing as it nears the limit."""
     # value * clip(1 - (limit - T) / zone, 0, 1)^2
-    near = 1.0 - (o.limit_c - o.temperature_c) / HEAT_ZONE_C
-    return o.value * np.clip(np.nan_to_num(near), 0.0, 1.0) ** 2
+    return o.value * warmth(o) ** 2
 
 
 def temperature_blocks(o: Options) -> B1:
@@ -161,6 +135,11 @@ def network_blocks(o: Options) -> B1:
     return link_loss(o) > LOSS_LIMIT
 
 
+def bandwidth_blocks(o: Options) -> B1:
+    """More traffic than the way carries, even alone."""
+    return o.bandwidth_mbit_s > o.link_mbit_s
+
+
 def latency_cost(o: Options) -> F8:
     """Replies that come late, but not yet too late."""
     # value * max(0, reply / SLO - 1/2)^2, at most the value itself
@@ -173,20 +152,27 @@ def latency_blocks(o: Options) -> B1:
 
 
 def failure_cost(o: Options) -> F8:
-    """Outage to be expected."""
-    # value * repair time * P(fails within the horizon) / horizon
-    return o.value * np.nan_to_num(o.failure_risk) * (REPAIR_H / HORIZON_H)
+    """Outage and loss of data to be expected."""
+    # (value * repair time + data) * P(fails within the horizon) / horizon
+    lost = o.value * REPAIR_H + o.data_loss_cost
+    return lost * np.nan_to_num(o.failure_risk) / HORIZON_H
 
 
 def compute_cost(o: Options) -> F8:
-    """Price of the cores."""
-    # price * cores
-    return o.price * o.cpu_cores
+    """Price of the cores and of the memory."""
+    # price * cores + price * GB
+    return o.price * o.cpu_cores + o.memory_price * o.memory_gb
 
 
 def compute_blocks(o: Options) -> B1:
     """Would not fit even if the node were empty."""
     return (o.cpu_cores > o.node_cores) | (o.memory_gb > o.node_gb)
+
+
+def egress_cost(o: Options) -> F8:
+    """Price of what it sends home."""
+    # GB/h * $/GB of the node and of metered links
+    return o.egress_gb_h * o.egress_price
 
 
 def absence_cost(o: Options) -> F8:
@@ -195,9 +181,29 @@ def absence_cost(o: Options) -> F8:
     return o.value * np.where(o.shed, 1.0, np.where(o.away, AWAY_SHARE, 0.0))
 
 
+def residency_blocks(o: Options) -> B1:
+    """In a region where its data must not be."""
+    return o.foreign
+
+
+def arch_blocks(o: Options) -> B1:
+    """Of an architecture it is not built for."""
+    return o.unbuilt
+
+
+def kind_blocks(o: Options) -> B1:
+    """Of a kind its owner does not want it on."""
+    return o.unfit
+
+
 def silence_blocks(o: Options) -> B1:
     """Nobody knows how it is. What runs there stays: unreachable is not dead."""
     return o.arriving & o.silent
+
+
+def freshness_blocks(o: Options) -> B1:
+    """Nobody knows how it is by now, though it may only be slow to say."""
+    return o.arriving & ~o.silent & (o.age_s > FRESH_S)
 
 
 def cordon_blocks(o: Options) -> B1:
@@ -221,7 +227,23 @@ CRITERIA: dict[str, Criterion] = {
         cost=temperature_cost,
         blocks=temperature_blocks,
         clause="is at {temperature_c:.1f} °C, limit {limit_c:.1f} °C",
-        worse={"temperature_c": +1},
+        worse={"temperature_c": +1, "limit_c": -1},
+    ),
+    "power": Criterion(
+        blocks=power_blocks,
+        clause="can spare {spare_w:.2f} W of the {power_w:.2f} W needed: {spare_why}",
+        worse={
+            "power_w": +1,
+            "soc_ratio": -1,
+            "battery_wh": -1,
+            "endurance_h": +1,
+            "harvest_w": -1,
+            "temperature_c": +1,
+            "ambient_c": +1,
+            "limit_c": -1,
+            "supply_w": -1,
+            "idle_w": +1,
+        },
     ),
     "network": Criterion(
         cost=network_cost,
@@ -229,26 +251,69 @@ CRITERIA: dict[str, Criterion] = {
         clause=f"the link loses {{loss:.1%}} of packets, limit {LOSS_LIMIT:.0%}",
         worse={"loss_ratio": +1, "rssi_dbm": -1},
     ),
+    "bandwidth": Criterion(
+        blocks=bandwidth_blocks,
+        clause="the link carries {link_mbit_s:g} of {bandwidth_mbit_s:g} Mbit/s",
+        worse={"bandwidth_mbit_s": +1, "link_mbit_s": -1},
+    ),
     "latency": Criterion(
         cost=latency_cost,
         blocks=latency_blocks,
-        clause="a reply takes {reply_ms:.1f} ms (RTT {rtt_ms:.1f} ms, {loss:.1%} lost),"
-        " SLO {slo_ms:.1f} ms",
-        worse={"rtt_ms": +1, "loss_ratio": +1, "rssi_dbm": -1, "slo_ms": -1},
+        clause="a reply takes {reply_ms:.1f} ms ({reply_parts}), SLO {slo_ms:.1f} ms",
+        worse={
+            "rtt_ms": +1,
+            "jitter_ms": +1,
+            "loss_ratio": +1,
+            "rssi_dbm": -1,
+            "payload_kb": +1,
+            "link_mbit_s": -1,
+            "compute_ms": +1,
+            "speed": -1,
+            "temperature_c": +1,
+            "limit_c": -1,
+            "utilization_ratio": +1,
+            "slo_ms": -1,
+        },
     ),
-    "failure_risk": Criterion(cost=failure_cost, worse={"failure_risk": +1}),
+    "failure_risk": Criterion(
+        cost=failure_cost, worse={"failure_risk": +1, "value": +1, "data_loss_cost": +1}
+    ),
     "compute": Criterion(
         cost=compute_cost,
         blocks=compute_blocks,
         clause="needs {cpu_cores:g} cores and {memory_gb:g} GB,"
         " the node has {node_cores:g} and {node_gb:g}",
-        worse={"price": +1, "cpu_cores": +1, "memory_gb": +1, "node_cores": -1, "node_gb": -1},
+        worse={
+            "price": +1,
+            "memory_price": +1,
+            "cpu_cores": +1,
+            "memory_gb": +1,
+            "node_cores": -1,
+            "node_gb": -1,
+        },
     ),
+    "energy": Criterion(
+        cost=energy_cost, worse={"power_w": +1, "energy_price": +1, "soc_ratio": -1}
+    ),
+    "carbon": Criterion(cost=carbon_cost, worse={"power_w": +1, "carbon_g_kwh": +1}),
+    "egress": Criterion(cost=egress_cost, worse={"egress_gb_h": +1, "egress_price": +1}),
     "absence": Criterion(cost=absence_cost, worse={"value": +1}),
+    "residency": Criterion(
+        blocks=residency_blocks, clause="is in region {node_region}, it may run in {regions}"
+    ),
+    "arch": Criterion(blocks=arch_blocks, clause="is {node_arch}, it is built for {archs}"),
+    "kind": Criterion(blocks=kind_blocks, clause="is a {node_kind}, it may run on {kinds}"),
     "silence": Criterion(
         blocks=silence_blocks,
         clause="has been silent for {age_s:.0f} s: nothing is moved to it",
         evicts=False,
+    ),
+    "freshness": Criterion(
+        blocks=freshness_blocks,
+        clause=f"was last heard of {{age_s:.0f}} s ago, limit {FRESH_S:.0f} s:"
+        " nothing is moved to it",
+        evicts=False,
+        worse={"age_s": +1},
     ),
     "cordon": Criterion(
         blocks=cordon_blocks, clause="is cordoned: nothing is moved to it", evicts=False
@@ -274,3 +339,41 @@ ABSENT = 1 << 30
 
 EVICTS = sum(BIT[name] for name, one in CRITERIA.items() if one.blocks and one.evicts)
 """Bits that drive out a workload that is already there."""
+
+
+def _budgets(o: Options) -> tuple[F8, F8, F8]:
+    return (
+        battery_watts(
+            o.soc_ratio, o.on_battery, o.battery_wh, o.endurance_h, o.harvest_w, o.idle_w
+        ),
+        thermal_watts(o.temperature_c, o.limit_c, o.ambient_c, o.heating, o.tau_s, o.idle_w),
+        supply_watts(o.supply_w, o.idle_w),
+    )
+
+
+def _spare_why(one: Options) -> str:
+    """Say what the least of the budgets of one option is made of."""
+    named = {name: column.item() for name, column in one._asdict().items()}
+    said = (
+        "{soc_ratio:.1%} of {battery_wh:g} Wh must last {endurance_h:g} h"
+        " ({harvest_w:g} W come in, {idle_w:g} W idle)",
+        "{temperature_c:.1f} °C in air of {ambient_c:.1f} °C, {heating:g} °C/W,"
+        " limit {limit_c:.1f} °C ({idle_w:g} W idle)",
+        "the supply gives {supply_w:g} W ({idle_w:g} W idle)",
+    )
+    watts = [budget.item() for budget in _budgets(one)]
+    return said[watts.index(min(watts))].format(**named)
+
+
+def _reply_parts(one: Options) -> str:
+    """Say what a reply of one option waits for, as far as it is known."""
+    loss, computed = link_loss(one).item(), work_ms(one).item()
+    sent_ms = 8.0 * one.payload_kb.item() / max(one.link_mbit_s.item(), 1e-3)
+    parts = {
+        f"RTT {one.rtt_ms.item():.1f} ms": one.rtt_ms.item(),
+        f"jitter {one.jitter_ms.item():.1f} ms": one.jitter_ms.item(),
+        f"{loss:.1%} lost": loss,
+        f"{sent_ms:.1f} ms to send": sent_ms,
+        f"{computed:.1f} ms to compute": computed,
+    }
+    return ", ".join(part for part, size in parts.items() if size > 0.0) or "at once"

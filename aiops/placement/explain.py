@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.criteria import ABSENT, BIT, CRITERIA, TERMS, Options, facts
-from aiops.placement.problem import SECOND, PlacementProblem, demand, price, rule_out
+from aiops.placement.criteria import ABSENT, BIT, CRITERIA, TERMS
+from aiops.placement.instance import UNLIMITED
+from aiops.placement.options import Options
+from aiops.placement.problem import SECOND, PlacementProblem, price, rule_out
 
 VARIABLES: dict[str, tuple[float, float]] = {
     "rtt_ms": (0.0, 10_000.0),
@@ -31,6 +33,8 @@ HEADS: dict[str, str] = {
 }
 """Short names of terms, for tables."""
 
+COLUMNS = 7
+"""Terms that fit a terminal beside the names of places; the least of more are summed."""
 SHED = "shed"
 BISECTIONS = 45
 
@@ -105,12 +109,19 @@ class Explanation:
             until = rfc3339(self.held_until_ts)
             yield from _wrap(f"It moved only recently and stays until {until}.")
         yield "micro-dollars per hour:"
-        used = [name for name in TERMS if any(option.terms[name] for option in self.options)]
-        heads = [HEADS.get(name, name[:6]) for name in used]
+        weight = {name: max(option.terms[name] for option in self.options) for name in TERMS}
+        used = [name for name in TERMS if weight[name]]
+        rest: list[str] = []
+        if len(used) > COLUMNS:
+            rest = sorted(used, key=lambda name: weight[name])[: len(used) - COLUMNS + 1]
+            used = [name for name in used if name not in rest]
+        heads = [HEADS.get(name, name[:6]) for name in used] + ["other"] * bool(rest)
         yield f"{'':17}" + "".join(f"{head:>7}" for head in [*heads, "move", "total"])
         for option in self.options:
             mark = "*" if option.place == self.choice else "-" if option.blocked else " "
-            row = [*(option.terms[name] for name in used), option.effective - option.cost]
+            row = [option.terms[name] for name in used]
+            row += [sum(option.terms[name] for name in rest)] * bool(rest)
+            row += [option.effective - option.cost]
             numbers = "".join(f"{_amount(value):>7}" for value in [*row, option.effective])
             yield f"{mark} {option.place[:14]:<15}" + numbers
         if self.runner_up is not None:
@@ -133,13 +144,14 @@ def explain(problem: PlacementProblem, choice: I4, i: int) -> Explanation:
     others = np.flatnonzero(open_ & (np.arange(len(open_)) != k))
     runner = int(others[problem.effective[i, others].argmin()]) if len(others) else None
     dwell_ns = int(problem.settings.dwell_s * SECOND)
+    terms = problem.terms_of(i)
     return Explanation(
         workload=problem.topology.workload[i],
         ts=problem.ts,
         choice=place_name(problem, i, k),
         before=place_name(problem, i, int(problem.current[i])),
         options=tuple(
-            _option(problem, i, at, bool(fits[at]))
+            _option(problem, terms, i, at, bool(fits[at]))
             for at in range(len(open_))
             if not problem.topology.absent[i, at]
         ),
@@ -160,8 +172,9 @@ def flips(problem: PlacementProblem, i: int, k: int, fits: B1) -> list[Flip]:
     The other workloads stay where they are.
     """
     tried = []
+    known = problem.options_of(slice(i, i + 1))
     for variable, (low, high) in VARIABLES.items():
-        now = getattr(problem.options, variable)[i]
+        now = getattr(known, variable)[0]
         for at in np.flatnonzero(problem.topology.option[i] >= 0).tolist():
             if variable == "rtt_ms" and not problem.topology.away[i, at]:
                 continue
@@ -173,8 +186,8 @@ def flips(problem: PlacementProblem, i: int, k: int, fits: B1) -> list[Flip]:
     other = np.array([end for _, _, _, end in tried])
 
     def chosen(value: F8) -> I8:
-        rows = np.full(len(tried), i)
-        options = Options._make(column[rows] for column in problem.options)
+        rows = np.zeros(len(tried), dtype=np.intp)
+        options = Options._make(column[rows] for column in known)
         changed = {name: getattr(options, name).copy() for name in VARIABLES}
         for row, (variable, at, _, _) in enumerate(tried):
             changed[variable][row, at] = value[row]
@@ -216,23 +229,27 @@ def _preferred(problem: PlacementProblem, i: int, options: Options, fits: B1) ->
 
 
 def spare(problem: PlacementProblem, choice: I4) -> tuple[I8, I8]:
-    """Return the CPU and memory [m] that `choice` leaves free at each node, in millionths."""
-    topology, m = problem.topology, len(problem.topology.node)
-    node = topology.option[np.arange(len(choice)), choice]
-    free_cpu = topology.node_cpu - demand(topology.cpu, node, m)
-    return free_cpu, topology.node_memory - demand(topology.memory, node, m)
+    """Return what `choice` leaves free of the rooms and capacities of the instance."""
+    at_home, shared = problem.instance.usage(choice)
+    return problem.instance.room - at_home, problem.instance.capacity - shared
 
 
 def room(problem: PlacementProblem, free: tuple[I8, I8], choice: I4, i: int) -> B1:
     """Return the options [k] that have room for workload `i` beside all others under `choice`."""
-    topology = problem.topology
-    at = topology.option[i]
-    own = at == at[choice[i]]
-    cpu, memory = (np.append(spared, 0)[at] for spared in free)
-    fits = (topology.cpu[i] <= cpu + own * topology.cpu[i]) & (
-        topology.memory[i] <= memory + own * topology.memory[i]
-    )
-    return np.asarray(fits | (at < 0))
+    instance, k = problem.instance, int(choice[i])
+    node, uplink, asked = instance.node[i], instance.uplink[i], instance.demand[i]
+    at_home, shared = free
+    here = problem.node[i] == problem.node[i, k]
+    fits = np.ones(len(node), dtype=np.bool_)
+    for resource in range(3):
+        row = np.where(node >= 0, 3 * node + resource, -1)
+        left = np.append(shared, UNLIMITED)[row]
+        if node[0] < 0:
+            left[0] = at_home[instance.home[i], resource]
+        fits &= asked[resource] <= left + np.where(here, asked[resource], 0)
+    link = np.append(shared[3 * instance.nodes :], UNLIMITED)[uplink]
+    same = uplink == uplink[k]
+    return np.asarray(fits & (asked[3] <= link + np.where(same, asked[3], 0)))
 
 
 def clauses(problem: PlacementProblem, i: int, k: int) -> tuple[str, ...]:
@@ -240,7 +257,7 @@ def clauses(problem: PlacementProblem, i: int, k: int) -> tuple[str, ...]:
     bits = int(problem.mask_reason[i, k])
     if bits == 0 or bits & ABSENT:
         return ()
-    known = facts(problem.options, i, k)
+    known = problem.facts(i, k)
     return tuple(CRITERIA[name].clause.format(**known) for name, bit in BIT.items() if bits & bit)
 
 
@@ -256,11 +273,11 @@ def rfc3339(ts: int) -> str:
     return f"{np.datetime64(ts // 1000, 'us').astype(f'datetime64[{unit}]')}Z"
 
 
-def _option(problem: PlacementProblem, i: int, k: int, fits: bool) -> Option:
+def _option(problem: PlacementProblem, terms: I8, i: int, k: int, fits: bool) -> Option:
     full = () if fits else ("has no room for it beside the others",)
     return Option(
         place=place_name(problem, i, k),
-        terms={name: int(problem.terms[i, k, c]) for c, name in enumerate(TERMS)},
+        terms={name: int(terms[k, c]) for c, name in enumerate(TERMS)},
         cost=int(problem.cost[i, k]),
         move_cost=int(problem.move_cost[i, k]),
         effective=int(problem.effective[i, k]),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,19 @@ from aiops.kernels.rows import I4, I8
 from aiops.placement.criteria import EVICTS, TERMS
 from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare
 from aiops.placement.problem import PlacementProblem
+from aiops.placement.sequence import MoveSequence, StepKind
+
+
+class Leg(NamedTuple):
+    """One step of a move."""
+
+    wave: int
+    kind: StepKind
+    workload: str
+    source: str | None
+    target: str | None
+    fence: bool
+    """The source does not answer: it must be cut off before a second copy starts."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,22 @@ class Move:
     site: str
     cohort: str
     """Of its home."""
+    stateful: bool
+    """Its state goes with it."""
+    legs: tuple[Leg, ...]
+    """Its steps; more than one where it must make way meanwhile."""
+    together: tuple[str, ...]
+    """Workloads, itself among them, that wait for each other: all of them move or none does."""
+    after: tuple[str, ...]
+    """Other workloads whose moves make room for it."""
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values for sinks."""
-        return dict(vars(self))
+        return vars(self) | {
+            "legs": [leg._asdict() for leg in self.legs],
+            "together": list(self.together),
+            "after": list(self.after),
+        }
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,9 @@ class Plan:
     """A function of content and of the plan before: unchanged as long as nothing moves."""
     problem: PlacementProblem
     choice: I4
-    """[w] option of each workload."""
+    """[w] option of each workload in the end."""
+    order: MoveSequence
+    """How that is reached, or as much of it as may move now; its rows are those of the problem."""
     cost: int
     bound: int
     """No assignment is cheaper than this."""
@@ -79,8 +106,13 @@ class Plan:
         return np.asarray(self.problem.terms[np.arange(len(self.choice)), self.choice])
 
     @cached_property
+    def reached(self) -> I4:
+        """[w] option of each workload when all moves are made; `order` says who has to wait."""
+        return self.order.reached(self.problem.current)
+
+    @cached_property
     def moves(self) -> tuple[Move, ...]:
-        """What has to be done, in the inventory's order of workloads; empty: all stay."""
+        """What has to be done now, in the inventory's order of workloads; empty: all stay."""
         return tuple(self._moves())
 
     @cached_property
@@ -88,9 +120,9 @@ class Plan:
         return spare(self.problem, self.choice)
 
     def where(self, workload: str) -> str | None:
-        """Return the node `workload` runs on; None: it is shed."""
+        """Return the node `workload` runs on from now on; None: it is shed."""
         i = self._row(workload)
-        return _name(self.problem, i, int(self.choice[i]))
+        return _name(self.problem, i, int(self.reached[i]))
 
     def explain(self, workload: str) -> Explanation:
         """Return why `workload` is where it is, and what would change that.
@@ -113,7 +145,7 @@ class Plan:
             "gap": self.gap if math.isfinite(self.gap) else None,
             "unit": "micro-dollars",
             "placement": {
-                name: _name(self.problem, i, int(self.choice[i]))
+                name: _name(self.problem, i, int(self.reached[i]))
                 for i, name in enumerate(topology.workload)
             },
             "moves": [move.to_record() for move in self.moves],
@@ -130,7 +162,8 @@ class Plan:
 
     def _moves(self) -> Iterator[Move]:
         problem, topology = self.problem, self.problem.topology
-        for i in np.flatnonzero(self.choice != problem.current).tolist():
+        legs, together, after = self._order()
+        for i in np.unique(self.order.workload).tolist():
             old, new = int(problem.current[i]), int(self.choice[i])
             forced = bool(problem.mask_reason[i, old] & EVICTS)
             against = topology.option.shape[1] - 1 if forced else old
@@ -146,7 +179,33 @@ class Plan:
                 home=topology.node[home],
                 site=topology.node_site[home],
                 cohort=topology.node_cohort[home],
+                stateful=bool(topology.state_gb[i] > 0.0),
+                legs=tuple(legs[i]),
+                together=tuple(topology.workload[one] for one in together[i]),
+                after=tuple(topology.workload[one] for one in sorted(after[i])),
             )
+
+    def _order(self) -> tuple[dict[int, list[Leg]], dict[int, list[int]], dict[int, set[int]]]:
+        """Return, of each workload that moves, its legs, with whom, and after whom."""
+        problem = self.problem
+        steps = list(self.order)
+        members: dict[int, list[int]] = {}
+        for step in steps:
+            members.setdefault(step.together, []).append(step.workload)
+        legs: dict[int, list[Leg]] = {}
+        together: dict[int, list[int]] = {}
+        after: dict[int, set[int]] = {}
+        for step in steps:
+            i = step.workload
+            source, target = (_name(problem, i, k) for k in (step.source, step.target))
+            leg = Leg(
+                step.wave, step.kind, problem.topology.workload[i], source, target, step.fence
+            )
+            legs.setdefault(i, []).append(leg)
+            together[i] = sorted(set(members[step.together]))
+            others = {steps[s].workload for s in step.after if steps[s].together != step.together}
+            after.setdefault(i, set()).update(others)
+        return legs, together, after
 
     def _reason(self, i: int, old: int, new: int, forced: bool) -> str:
         problem = self.problem
@@ -158,7 +217,8 @@ class Plan:
             return f"{source} {why}; {then}"
         if not room(problem, self._spare, self.choice, i)[old]:
             return f"{source} has no room for it beside workloads that would lose more by leaving"
-        saved = problem.terms[i, old] - problem.terms[i, new]
+        terms = problem.terms_of(i)
+        saved = terms[old] - terms[new]
         return (
             f"{target} costs {saved.sum()} micro-dollars an hour less than {source},"
             f" mostly for {TERMS[int(saved.argmax())]}"

@@ -5,49 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from aiops.fleet.inventory import Inventory
-from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.criteria import ABSENT, BIT, CRITERIA, EVICTS, TERMS, Options
+from aiops.kernels.rows import B1, I4, I8
+from aiops.placement.conditions import Conditions, believed
+from aiops.placement.criteria import (
+    ABSENT,
+    BIT,
+    CRITERIA,
+    EVICTS,
+    FRESH_S,
+    TERMS,
+    facts,
+    spare_watts,
+)
+from aiops.placement.instance import CLOSED, UNLIMITED, Instance
+from aiops.placement.options import Nodes, Options, Some, gather, nodes_of
 from aiops.placement.risk import Firing, failure_risk
-from aiops.placement.topology import MICRO, PlacementSettings, Topology, money, move_cost, resolve
-
-Ids: TypeAlias = npt.NDArray[np.str_]
+from aiops.placement.topology import (
+    Ids,
+    PlacementSettings,
+    Topology,
+    millionths,
+    money,
+    move_cost,
+    resolve,
+)
 
 SECOND = 1_000_000_000
 NEVER = np.iinfo(np.int64).min
 """Stands for a time that has not been."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The last known state of each node of the inventory, in its order; NaN: unknown."""
-
-    soc_ratio: F8
-    on_mains: F8
-    """1 on mains, 0 on battery; NaN: as the inventory declares."""
-    temperature_c: F8
-    rtt_ms: F8
-    """From the node to the cloud."""
-    loss_ratio: F8
-    rssi_dbm: F8
-    failure_risk: F8
-    """Probability of failing within `criteria.HORIZON_H`, besides what findings tell."""
-    cordoned: B1
-    silent: B1
-    """Not heard of for longer than its own rhythm explains."""
-    age_s: F8
-    """Time since the node last reported; NaN: it never did, as a cloud region."""
-
-    @classmethod
-    def unknown(cls, n: int) -> Conditions:
-        """Return the conditions of `n` nodes of which nothing is known."""
-        nan, no = np.full(n, np.nan), np.zeros(n, dtype=np.bool_)
-        return cls(nan, nan, nan, nan, nan, nan, nan, no, no, nan)
+CHUNK = 8192
+"""Workloads judged at once: what is computed of them fits the cache."""
 
 
 class PlacementMemory(NamedTuple):
@@ -76,8 +68,8 @@ def at_home(topology: Topology) -> PlacementMemory:
     """Return the memory of a fleet nothing was ever moved in."""
     w = len(topology.workload)
     return PlacementMemory(
-        workload=np.array(topology.workload, dtype=np.str_),
-        node=np.array(topology.node, dtype=np.str_),
+        workload=topology.workload_ids,
+        node=topology.node_ids,
         option=topology.option,
         choice=np.zeros(w, dtype=np.int32),
         since_ts=np.full(w, NEVER, dtype=np.int64),
@@ -90,18 +82,23 @@ def at_home(topology: Topology) -> PlacementMemory:
 class PlacementProblem:
     """Options of each workload as struct of arrays, in micro-dollars per hour.
 
-    Always feasible: `shed` is never ruled out, and workloads that are `held` fit where they are.
+    Workloads stand by home. Always feasible: `shed` is never ruled out, and workloads that are
+    `held` fit where they are.
     """
 
     ts: int
     topology: Topology
     settings: PlacementSettings
-    options: Options
-    """[w, k] the facts the terms were made of."""
+    nodes: Nodes
+    """What is known of the nodes; the facts of options are gathered from it."""
+    node_power: I8
+    """[m] millionths of a watt that the workloads of a node may draw together; `UNLIMITED`."""
+    doubtful: int
+    """Conditions that could not be true, and were taken as unknown."""
     mask_reason: I4
     """[w, k] bits of `criteria.BIT` that rule an option out; 0: admissible."""
-    terms: I8
-    """[w, k, c] one a name of `criteria.TERMS`; their sum is the cost."""
+    cost: I8
+    """[w, k] micro-dollars per hour, moves aside: the sum of the terms."""
     move_cost: I8
     """[w, k] micro-dollars, once."""
     current: I4
@@ -111,7 +108,7 @@ class PlacementProblem:
     ruled_out_ts: I8
     """[w, k] before this problem, ns."""
     held: B1
-    """[w] stays: its dwell is not over, and nothing drives it out."""
+    """[w] stays: its dwell is not over or its place is silent, and nothing drives it out."""
 
     @property
     def node(self) -> I4:
@@ -119,18 +116,14 @@ class PlacementProblem:
         return self.topology.option
 
     @cached_property
-    def cost(self) -> I8:
-        """[w, k] micro-dollars per hour, moves aside."""
-        return np.asarray(self.terms.sum(axis=2))
+    def bias(self) -> I8:
+        """[w, k] micro-dollars per hour that keep a workload where it is."""
+        return spread(self.move_cost, self.settings)
 
     @cached_property
     def effective(self) -> I8:
-        """[w, k] cost with the move spread over the dwell: what a plan minimises.
-
-        The next whole number above, so that a move which only just pays for itself is not made.
-        """
-        spread = self.move_cost * 3600 // int(self.settings.dwell_s) + 1
-        return np.asarray(self.cost + np.where(self.move_cost > 0, spread, 0))
+        """[w, k] cost and bias: what a plan minimises."""
+        return np.asarray(self.cost + self.bias)
 
     @cached_property
     def open(self) -> B1:
@@ -141,11 +134,39 @@ class PlacementProblem:
         admissible[rows, self.current[rows]] = True
         return admissible
 
+    @cached_property
+    def options(self) -> Options:
+        """[w, k] the facts of all options: large. `options_of` gathers those of some workloads."""
+        return self.options_of(slice(None))
+
+    @cached_property
+    def terms(self) -> I8:
+        """[w, k, c] one a name of `criteria.TERMS`: large. `terms_of` makes those of a workload."""
+        return price(self.options)
+
+    @cached_property
+    def instance(self) -> Instance:
+        """What the solver reads."""
+        return as_instance(self)
+
+    def options_of(self, rows: Some) -> Options:
+        """Return the facts of the options of some workloads."""
+        return known_of(self.topology, self.nodes, self.current, self.ruled_out_ts, self.ts, rows)
+
+    def terms_of(self, i: int) -> I8:
+        """Return the terms [k, c] of workload `i`; along k they sum to its cost."""
+        terms: I8 = price(self.options_of(slice(i, i + 1)))[0]
+        return terms
+
+    def facts(self, i: int, k: int) -> dict[str, Any]:
+        """Return the facts of option `k` of workload `i` by name, for a `Criterion.clause`."""
+        return facts(self.options_of(slice(i, i + 1)), 0, k) | self.topology.said(i, k)
+
 
 def pose(
     conditions: Conditions,
     findings: Iterable[Firing],
-    inventory: Inventory,
+    inventory: Inventory | Topology,
     memory: PlacementMemory | None,
     now_ts: int,
     settings: PlacementSettings | None = None,
@@ -155,7 +176,7 @@ def pose(
     Args:
         conditions: of the nodes of `inventory`, in its order.
         findings: all that are firing now; they tell which nodes may fail soon.
-        inventory: nodes and workloads.
+        inventory: nodes and workloads, or what `resolve` made of them.
         memory: of the last plan; None: every workload is at home and always was.
         now_ts: event time, ns.
         settings: what moves cost and how long they must pay.
@@ -165,92 +186,47 @@ def pose(
     SettingsError
         The inventory contradicts itself.
     """
-    if not inventory.workloads:
+    topology = resolve(inventory) if isinstance(inventory, Inventory) else inventory
+    if not topology.workload:
         return None
     settings = settings or PlacementSettings()
-    topology = resolve(inventory)
     memory = align(memory, topology)
-    risk = failure_risk(findings, topology.node_at, now_ts)
-    options = gather(conditions, risk, topology, memory, now_ts)
-    mask = rule_out(options, topology.absent)
+    conditions, doubtful = believed(conditions, FRESH_S)
+    nodes = nodes_of(topology, conditions, failure_risk(findings, topology.node_at, now_ts))
     current = memory.choice
-    rows = np.arange(len(current))
-    node = topology.option[rows, current]
-    elapsed_ns = np.where(memory.since_ts == NEVER, np.inf, now_ts - memory.since_ts.astype(float))
-    held = (elapsed_ns < settings.dwell_s * SECOND) & (mask[rows, current] == 0)
-    held &= ~np.append(overfull(topology, node), False)[node]
+    cost = np.empty(topology.option.shape, dtype=np.int64)
+    mask = np.empty(topology.option.shape, dtype=np.int32)
+    for start in range(0, len(current), CHUNK):
+        rows = slice(start, start + CHUNK)
+        options = known_of(topology, nodes, current, memory.ruled_out_ts, now_ts, rows)
+        cost[rows] = total(options)
+        mask[rows] = rule_out(options, topology.absent[rows])
+    node_power = power_of(nodes)
     return PlacementProblem(
         ts=now_ts,
         topology=topology,
         settings=settings,
-        options=options,
+        nodes=nodes,
+        node_power=node_power,
+        doubtful=doubtful,
         mask_reason=mask,
-        terms=price(options),
+        cost=cost,
         move_cost=move_cost(topology, current, settings),
         current=current,
         since_ts=memory.since_ts,
         ruled_out_ts=memory.ruled_out_ts,
-        held=held,
+        held=staying(topology, nodes, node_power, memory, mask, now_ts, settings),
     )
 
 
-def gather(
-    conditions: Conditions, risk: F8, topology: Topology, memory: PlacementMemory, now_ts: int
+def known_of(
+    topology: Topology, nodes: Nodes, current: I4, ruled_out_ts: I8, now_ts: int, rows: Some
 ) -> Options:
-    """Return the facts of each option. What a stale or silent node last said counts as unknown.
-
-    Otherwise the last reading before a node fell silent could drive its workloads out for ever:
-    unreachable is not dead.
-    """
-    at, shape = topology.option, topology.option.shape
-    stale = conditions.silent
-
-    def known(values: F8) -> F8:
-        return np.append(np.where(stale, np.nan, values), np.nan)
-
-    def flags(values: B1) -> B1:
-        return np.asarray(np.append(values, False)[at])
-
-    def wide(values: Any) -> Any:
-        return np.broadcast_to(values[:, None], shape)
-
-    home = at[:, :1]
-    rtt, loss = known(conditions.rtt_ms), known(conditions.loss_ratio)
-    mains = known(conditions.on_mains)
-    battery = np.where(np.isnan(mains), np.append(topology.on_battery, False), mains < 0.5)
-    # The home measures its way to the cloud; farther regions lie a declared detour beyond.
-    measured = rtt[home] + topology.detour_ms
-    beyond = np.where(topology.remote & ~np.isnan(measured), measured, topology.rtt_ms)
-    arriving = np.ones(shape, dtype=np.bool_)
-    arriving[np.arange(shape[0]), memory.choice] = False
-    never = memory.ruled_out_ts == NEVER
-    well_s = np.where(never, np.inf, (now_ts - np.where(never, 0, memory.ruled_out_ts)) / SECOND)
-    own = np.nan_to_num(conditions.failure_risk)
-    return Options(
-        value=wide(topology.value),
-        cpu_cores=wide(topology.cpu / MICRO),
-        memory_gb=wide(topology.memory / MICRO),
-        slo_ms=wide(topology.slo_ms),
-        shed=topology.shed,
-        away=topology.away,
-        arriving=arriving & ~topology.shed,
-        soc_ratio=known(conditions.soc_ratio)[at],
-        on_battery=np.asarray(battery)[at],
-        temperature_c=known(conditions.temperature_c)[at],
-        limit_c=np.append(topology.limit_c, np.inf)[at],
-        rtt_ms=np.where(topology.away, beyond, 0.0),
-        # Everything that leaves crosses the home's uplink, and the node's own when that is remote.
-        loss_ratio=np.fmax(loss[home], np.where(topology.remote, loss[at], np.nan)),
-        rssi_dbm=np.broadcast_to(known(conditions.rssi_dbm)[home], shape),
-        failure_risk=np.append(1.0 - (1.0 - own) * (1.0 - risk), 0.0)[at],
-        price=np.append(topology.price, 0.0)[at],
-        node_cores=np.append(topology.node_cpu / MICRO, np.inf)[at],
-        node_gb=np.append(topology.node_memory / MICRO, np.inf)[at],
-        silent=flags(conditions.silent),
-        age_s=np.append(conditions.age_s, np.nan)[at],
-        cordoned=flags(conditions.cordoned),
-        well_s=well_s,
-    )
+    """Return the facts of the options of some workloads at `now_ts`."""
+    never = ruled_out_ts[rows] == NEVER
+    ruled_out = np.where(never, 0, ruled_out_ts[rows])
+    well_s = np.where(never, np.inf, (now_ts - ruled_out) / SECOND)
+    return gather(topology, nodes, current, well_s, rows)
 
 
 def price(options: Options) -> I8:
@@ -263,21 +239,73 @@ def price(options: Options) -> I8:
     return terms
 
 
+def total(options: Options) -> I8:
+    """Return the sum [w, k] of the terms of `options`, without holding them all."""
+    cost = np.zeros(options.shed.shape, dtype=np.int64)
+    for name in TERMS:
+        judge = CRITERIA[name].cost
+        assert judge is not None
+        cost += money(judge(options))
+    return cost
+
+
 def rule_out(options: Options, absent: B1) -> I4:
-    """Return the bits [w, k] of the criteria that rule an option out."""
+    """Return the bits [w, k] of the criteria that rule an option out; nothing rules out shed."""
     mask = np.where(absent, ABSENT, 0).astype(np.int32)
+    exists = ~absent & ~options.shed
     for name, bit in BIT.items():
         veto = CRITERIA[name].blocks
         assert veto is not None
-        mask[veto(options) & ~absent] |= bit
+        mask[veto(options) & exists] |= bit
     return mask
 
 
-def overfull(topology: Topology, node: I4) -> B1:
+def power_of(nodes: Nodes) -> I8:
+    """Return what the workloads of each node [m] may draw together, in millionths of a watt."""
+    unknown = np.full(len(nodes.rtt_ms), np.nan)
+    each = Options(**{name: nodes.here.get(name, unknown) for name in Options._fields})
+    return millionths(spare_watts(each)[:-1])
+
+
+def spread(move_cost: I8, settings: PlacementSettings) -> I8:
+    """Return moves [w, k] as micro-dollars per hour over the dwell.
+
+    The next whole number above, so that a move which only just pays for itself is not made.
+    """
+    per_hour = move_cost * 3600 // int(settings.dwell_s) + 1
+    return np.asarray(np.where(move_cost > 0, per_hour, 0))
+
+
+def staying(
+    topology: Topology,
+    nodes: Nodes,
+    node_power: I8,
+    memory: PlacementMemory,
+    mask: I4,
+    now_ts: int,
+    settings: PlacementSettings,
+) -> B1:
+    """Return the workloads [w] that came only recently, or whose node is silent.
+
+    Not those that something drives out, nor those at a node that cannot hold all it has.
+    """
+    rows = np.arange(len(memory.choice))
+    node = topology.option[rows, memory.choice]
+    elapsed_ns = np.where(memory.since_ts == NEVER, np.inf, now_ts - memory.since_ts.astype(float))
+    # Unreachable is not dead: silence alone moves nobody.
+    stays = (elapsed_ns < settings.dwell_s * SECOND) | nodes.here["silent"][node]
+    stays &= mask[rows, memory.choice] == 0
+    return np.asarray(stays & ~np.append(overfull(topology, node_power, node), False)[node])
+
+
+def overfull(topology: Topology, node_power: I8, node: I4) -> B1:
     """Return the nodes [m] that cannot hold all that is at `node` [w]."""
     m = len(topology.node)
-    cpu, memory = demand(topology.cpu, node, m), demand(topology.memory, node, m)
-    return np.asarray((cpu > topology.node_cpu) | (memory > topology.node_memory))
+    return np.asarray(
+        (demand(topology.cpu, node, m) > topology.node_cpu)
+        | (demand(topology.memory, node, m) > topology.node_memory)
+        | (demand(topology.power, node, m) > node_power)
+    )
 
 
 def demand(amount: I8, node: I4, m: int) -> I8:
@@ -287,20 +315,47 @@ def demand(amount: I8, node: I4, m: int) -> I8:
     return total[:m]
 
 
+def as_instance(problem: PlacementProblem) -> Instance:
+    """Return what the solver reads of `problem`, workloads in the same rows.
+
+    A home that nobody else has among its options is packed exactly; every other node is shared.
+    """
+    topology = problem.topology
+    shared = np.zeros(len(topology.node) + 1, dtype=np.bool_)
+    shared[topology.option[:, 1:]] = True
+    shared[-1] = False
+    code = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
+    homes, first = np.unique(topology.option[:, 0], return_index=True)
+    each = np.stack([topology.node_cpu, topology.node_memory, problem.node_power], axis=1)
+    admissible = problem.open | topology.shed
+    return Instance(
+        block=np.append(first, len(topology.option)).astype(np.int32),
+        cost=np.where(admissible, problem.effective, CLOSED),
+        node=code[topology.option],
+        uplink=topology.uplink,
+        demand=np.stack(
+            [topology.cpu, topology.memory, topology.power, topology.bandwidth], axis=1
+        ),
+        room=np.where(shared[homes][:, None], UNLIMITED, each[homes]),
+        capacity=np.concatenate([each[shared[:-1]].ravel(), topology.uplink_capacity]),
+        nodes=int(np.count_nonzero(shared)),
+    )
+
+
 def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory:
     """Return `memory` in the rows of `topology`; workloads it does not know are at home.
 
     A workload whose place is no longer among its options is taken to be at home as well.
     """
+    if memory is not None and (
+        np.array_equal(memory.workload, topology.workload_ids)
+        and np.array_equal(memory.node, topology.node_ids)
+        and np.array_equal(memory.option, topology.option)
+    ):
+        return memory
     fresh = at_home(topology)
     if memory is None:
         return fresh
-    if (
-        np.array_equal(memory.workload, fresh.workload)
-        and np.array_equal(memory.node, fresh.node)
-        and np.array_equal(memory.option, fresh.option)
-    ):
-        return memory
     row_at = {name: row for row, name in enumerate(memory.workload.tolist())}
     names = [*memory.node.tolist(), ""]
     for row, name in enumerate(topology.workload):
@@ -326,8 +381,8 @@ def remembered(problem: PlacementProblem, choice: I4, plan_id: str) -> Placement
     """Return the memory of a fleet in which `choice` [w] was made at the problem's time."""
     driven_out = (problem.mask_reason & EVICTS) != 0
     return PlacementMemory(
-        workload=np.array(problem.topology.workload, dtype=np.str_),
-        node=np.array(problem.topology.node, dtype=np.str_),
+        workload=problem.topology.workload_ids,
+        node=problem.topology.node_ids,
         option=problem.topology.option,
         choice=choice,
         since_ts=np.where(choice == problem.current, problem.since_ts, problem.ts),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from aiops.kernels.rows import I4
-from aiops.placement.instance import CLOSED, UNLIMITED, Instance
+from aiops.placement.instance import UNLIMITED, Instance
 from aiops.placement.market import settle
 from aiops.placement.plan import Plan, name_plan
-from aiops.placement.problem import (
-    PlacementMemory,
-    PlacementProblem,
-    demand,
-    remembered,
-)
+from aiops.placement.problem import PlacementMemory, PlacementProblem, remembered
+from aiops.placement.sequence import sequence
 
 __all__ = ["PlacementMemory", "solve"]
 
@@ -31,59 +29,51 @@ def solve(
         memory: of the last plan, the one that posed the problem; None: there is none.
     """
     instance, rows = instance_of(problem)
-    settled = settle(instance, start=problem.current[rows])
+    before = problem.current[rows]
+    settled = settle(instance, start=before)
+    order = sequence(
+        instance,
+        before,
+        settled.choice,
+        stateful=problem.topology.state_gb[rows] > 0.0,
+        unreachable=problem.options.silent[rows, before],
+    )
+    order = replace(order, workload=rows[order.workload], left=rows[order.left])
+    reached = order.reached(problem.current)
     choice = problem.current.copy()
     choice[rows] = settled.choice
     held = np.flatnonzero(problem.held)
     last = "" if memory is None else memory.plan_id.item()
     plan = Plan(
-        id=name_plan(problem, choice, last),
+        id=name_plan(problem, reached, last),
         problem=problem,
         choice=choice,
+        order=order,
         cost=_total(problem, choice),
         bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
     )
-    return plan, remembered(problem, choice, plan.id)
+    return plan, remembered(problem, reached, plan.id)
 
 
 def instance_of(problem: PlacementProblem) -> tuple[Instance, I4]:
     """Return the workloads that are free to move as an instance, and their rows in `problem`.
 
-    A home that nobody else has among its options is packed exactly; every other node is shared.
     What is held has its room taken off beforehand.
     """
-    topology, held = problem.topology, problem.held
-    m, k = len(topology.node), topology.option.shape[1]
-    taken = np.where(held, topology.option[np.arange(len(held)), problem.current], -1)
-    free_cpu = topology.node_cpu - demand(topology.cpu, taken, m)
-    free_memory = topology.node_memory - demand(topology.memory, taken, m)
-
-    home = topology.option[:, 0]
-    shared = np.zeros(m + 1, dtype=np.bool_)
-    shared[topology.option[:, 1:]] = True
-    shared[-1] = False
-    at = np.cumsum(shared[:-1]) - 1
-    code = np.where(shared, np.append(at, -1), -1).astype(np.int32)
-    # By id within a home: the plan must not depend on the order of the inventory's workloads.
-    rows = np.lexsort((np.array(topology.workload, dtype=np.str_), home)).astype(np.int32)
-    rows = rows[~held[rows]]
-    homes, first = np.unique(home[rows], return_index=True)
-    room = np.full((len(homes), 3), UNLIMITED, dtype=np.int64)
-    room[:, 0], room[:, 1] = free_cpu[homes], free_memory[homes]
-    nodes = int(shared.sum())
-    capacity = np.full(3 * nodes, UNLIMITED, dtype=np.int64)
-    capacity[0::3], capacity[1::3] = free_cpu[shared[:-1]], free_memory[shared[:-1]]
-    asked = np.zeros((len(rows), 4), dtype=np.int64)
-    asked[:, 0], asked[:, 1] = topology.cpu[rows], topology.memory[rows]
+    whole, held = problem.instance, problem.held
+    rows = np.flatnonzero(~held).astype(np.int32)
+    nowhere = whole.cost.shape[1] - 1
+    at_home, shared = whole.usage(np.where(held, problem.current, nowhere).astype(np.int32))
+    homes = np.bincount(whole.home[rows], minlength=len(whole.room))
     instance = Instance(
-        block=np.append(first, len(rows)).astype(np.int32),
-        cost=np.where(problem.open[rows], problem.effective[rows], CLOSED),
-        node=code[topology.option[rows]],
-        uplink=np.full((len(rows), k), -1, dtype=np.int32),
-        demand=asked,
-        room=room,
-        capacity=capacity,
-        nodes=nodes,
+        block=np.append(0, np.cumsum(homes)).astype(np.int32),
+        cost=whole.cost[rows],
+        node=whole.node[rows],
+        uplink=whole.uplink[rows],
+        demand=whole.demand[rows],
+        room=np.where(whole.room < UNLIMITED, whole.room - at_home, UNLIMITED),
+        capacity=np.where(whole.capacity < UNLIMITED, whole.capacity - shared, UNLIMITED),
+        nodes=whole.nodes,
     )
     return instance, rows
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from aiops.errors import SettingsError
-from aiops.fleet.inventory import Inventory, Node, Workload
+from aiops.fleet.inventory import Inventory, Node, Site, Workload
 from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.placement.instance import MICRO, UNLIMITED
 
-MICRO = 1_000_000
-"""Cores and GB are held as whole millionths: exact sums, whatever the order."""
+Ids: TypeAlias = npt.NDArray[np.str_]
+
+WATTS_PER_CORE = 5.0
+"""What a workload draws that does not tell: a core of a small board under load."""
+MOST = 1e6
+"""Cores, GB, W or Mbit/s that a workload may ask for: sums stay far within 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +54,55 @@ class PlacementSettings:
                 raise SettingsError(f"placement.{name} is {value!r}; give {low:g} to {high:g}")
 
 
+class Asked(NamedTuple):
+    """What each workload declares, [w] each, under the names that `options.Options` has."""
+
+    value: F8
+    cpu_cores: F8
+    memory_gb: F8
+    power_w: F8
+    bandwidth_mbit_s: F8
+    payload_kb: F8
+    compute_ms: F8
+    slo_ms: F8
+    egress_gb_h: F8
+    data_loss_cost: F8
+
+
+class Declared(NamedTuple):
+    """What each node declares, [m+1] each, under the names that `options.Options` has.
+
+    The last entry stands for option -1: running nowhere has no limits and costs nothing.
+    NaN: not known.
+    """
+
+    node_cores: F8
+    node_gb: F8
+    speed: F8
+    on_battery: B1
+    battery_wh: F8
+    endurance_h: F8
+    harvest_w: F8
+    idle_w: F8
+    supply_w: F8
+    limit_c: F8
+    ambient_c: F8
+    heating: F8
+    """Degrees above the air for each watt."""
+    tau_s: F8
+    price: F8
+    memory_price: F8
+    energy_price: F8
+    carbon_g_kwh: F8
+    cordoned: B1
+
+
 @dataclass(frozen=True)
 class Topology:
     """The inventory in the sparse shape [w, k]: option 0 is home, the last is `shed`.
 
-    Between them stand the candidates in the inventory's order, padded with options that do not
-    exist (node -1 and `absent`).
+    Workloads stand by home and by id within a home. Between home and shed stand the candidates in
+    the inventory's order, padded with options that do not exist (node -1 and `absent`).
     """
 
     workload: tuple[str, ...]
@@ -69,30 +121,82 @@ class Topology:
     """[w, k] another node than home."""
     remote: B1
     """[w, k] beyond the uplink of the home's site: in the cloud or at another site."""
+    foreign: B1
+    """[w, k] away from home and not in a region in which the workload may be."""
+    unbuilt: B1
+    """[w, k] of an architecture for which the workload is not built."""
+    unfit: B1
+    """[w, k] away from home and not of a kind on which the workload may run."""
+    uplink: I4
+    """[w, k] uplink that the option's traffic crosses, that of the home's site if it has one;
+    -1: none, or none that is declared."""
+    asked: Asked
+    declared: Declared
     rtt_ms: F8
-    """[w, k] declared round trip; NaN: none declared."""
+    """[m+1] declared round trip; NaN: none declared."""
     detour_ms: F8
-    """[w, k] how much farther than the nearest cloud region of all, as declared."""
-    value: F8
-    """[w] micro-dollars per hour."""
-    slo_ms: F8
-    """[w]"""
+    """[m+1] how much farther than the nearest cloud region of all, as declared."""
+    egress_price: F8
+    """[m+1] micro-dollars per GB that leaves a node for another."""
+    link_price: F8
+    """[m+1] micro-dollars per GB over the uplink of a node's site; a cloud region has none."""
+    link_mbit_s: F8
+    """[m+1] declared speed of that uplink; NaN: not known."""
     state_gb: F8
     """[w]"""
     cpu: I8
     """[w] millionths of a core."""
     memory: I8
     """[w] millionths of a GB."""
+    power: I8
+    """[w] millionths of a watt."""
+    bandwidth: I8
+    """[w] millionths of a Mbit/s."""
     node_cpu: I8
     """[m] millionths of a core."""
     node_memory: I8
     """[m] millionths of a GB."""
-    price: F8
-    """[m] micro-dollars per core and hour."""
-    limit_c: F8
-    """[m]"""
-    on_battery: B1
-    """[m] as declared."""
+    uplink_capacity: I8
+    """[u] millionths of a Mbit/s of each uplink."""
+    workloads: tuple[Workload, ...]
+    """[w] as they were declared."""
+    nodes: tuple[Node, ...]
+    """[m] as they were declared."""
+    node_region: tuple[str, ...]
+    """[m] that of its site where it names none; empty: not known."""
+
+    @property
+    def value(self) -> F8:
+        """[w] micro-dollars per hour."""
+        return self.asked.value
+
+    @property
+    def slo_ms(self) -> F8:
+        """[w] longest admissible reply."""
+        return self.asked.slo_ms
+
+    @cached_property
+    def workload_ids(self) -> Ids:
+        """[w] as an array."""
+        return np.array(self.workload, dtype=np.str_)
+
+    @cached_property
+    def node_ids(self) -> Ids:
+        """[m] as an array."""
+        return np.array(self.node, dtype=np.str_)
+
+    def said(self, i: int, k: int) -> dict[str, str]:
+        """Return the rules and traits of option `k` of workload `i`, in words by name."""
+        workload, at = self.workloads[i], int(self.option[i, k])
+        said = {
+            "archs": " or ".join(workload.arch),
+            "regions": " or ".join(workload.residency),
+            "kinds": " or ".join(workload.kinds),
+        }
+        if at < 0:
+            return said | dict.fromkeys(("node_arch", "node_region", "node_kind"), "nowhere")
+        node, region = self.nodes[at], self.node_region[at] or "unknown"
+        return said | {"node_arch": node.arch, "node_region": region, "node_kind": node.kind}
 
 
 def resolve(inventory: Inventory) -> Topology:
@@ -102,20 +206,24 @@ def resolve(inventory: Inventory) -> Topology:
     ------
     SettingsError
         A workload names a node that is not in the inventory, an id occurs twice, or a number
-        is negative, not finite, or an SLO is not above zero.
+        is negative, not finite, or an SLO or a speed is not above zero.
     """
-    nodes, workloads = inventory.nodes, inventory.workloads
+    nodes = inventory.nodes
     node_at = {node.id: at for at, node in enumerate(nodes)}
     _refuse_twins("node", [node.id for node in nodes])
-    _refuse_twins("workload", [workload.id for workload in workloads])
-    _refuse_numbers(nodes, ("cpu_cores", "memory_gb", "rtt_ms", "price_per_core_hour"))
-    _refuse_numbers(workloads, ("cpu_cores", "memory_gb", "value_per_hour", "state_gb"))
-    _refuse_numbers(workloads, ("latency_slo_ms",), above=0.0)
-    places = [_places(workload, node_at) for workload in workloads]
-    # width: the longest list of nodes, and `shed`
-    width = max(map(len, places), default=0) + 1
-    padded = [row + [-1] * (width - len(row)) for row in places]
-    option = np.array(padded, dtype=np.int32).reshape(len(workloads), width)
+    _refuse_twins("workload", [workload.id for workload in inventory.workloads])
+    _refuse_twins("site", [site.id for site in inventory.sites])
+    # By home, and by id within it: the order of an inventory must not matter.
+    workloads = sorted(
+        inventory.workloads, key=lambda workload: (node_at.get(workload.home, -1), workload.id)
+    )
+    asked, state_gb = _ask(workloads)
+    declared = _declare(nodes)
+    sites = {site.id: site for site in inventory.sites}
+    uplink_mbit_s = _column(inventory.sites, "uplink_mbit_s")
+    _column(inventory.sites, "price_per_gb")
+
+    option = _options(workloads, node_at)
     shed = np.zeros(option.shape, dtype=np.bool_)
     shed[:, -1] = True
 
@@ -123,9 +231,17 @@ def resolve(inventory: Inventory) -> Topology:
     codes: dict[str, int] = {}
     site = np.array([codes.setdefault(node.site, len(codes)) for node in nodes] + [-1])
     cloud = np.array([node.kind == "cloud" for node in nodes] + [False])
-    rtt = np.array([node.rtt_ms for node in nodes] + [math.nan])
+    rtt = _column(nodes, "rtt_ms", last=math.nan)
     home = option[:, :1] if len(workloads) else option
     nearest = rtt[cloud].min() if cloud.any() else 0.0
+    away = (option >= 0) & (option != home)
+    remote = away & (cloud[option] | cloud[home] | (site[option] != site[home]))
+    own = [Site("") if node.kind == "cloud" else sites.get(node.site, Site("")) for node in nodes]
+    region = tuple(node.region or sites.get(node.site, Site("")).region for node in nodes)
+    limited = np.flatnonzero(~np.isnan(uplink_mbit_s))
+    uplink_at = {inventory.sites[s].id: u for u, s in enumerate(limited.tolist())}
+    uplink_of = np.array([uplink_at.get(site.id, -1) for site in own] + [-1], dtype=np.int32)
+    crossed = np.where(uplink_of[home] >= 0, uplink_of[home], uplink_of[option])
     return Topology(
         workload=tuple(workload.id for workload in workloads),
         node=tuple(node.id for node in nodes),
@@ -135,20 +251,32 @@ def resolve(inventory: Inventory) -> Topology:
         option=option,
         absent=(option < 0) & ~shed,
         shed=shed,
-        away=(option >= 0) & (option != home),
-        remote=(option >= 0) & (option != home) & (cloud[option] | (site[option] != site[home])),
-        rtt_ms=rtt[option],
-        detour_ms=np.nan_to_num(np.maximum(0.0, rtt - nearest))[option],
-        value=np.array([workload.value_per_hour for workload in workloads]),
-        slo_ms=np.array([workload.latency_slo_ms for workload in workloads]),
-        state_gb=np.array([workload.state_gb for workload in workloads]),
-        cpu=_millionths([workload.cpu_cores for workload in workloads]),
-        memory=_millionths([workload.memory_gb for workload in workloads]),
-        node_cpu=_millionths([node.cpu_cores for node in nodes]),
-        node_memory=_millionths([node.memory_gb for node in nodes]),
-        price=np.array([node.price_per_core_hour for node in nodes]),
-        limit_c=np.array([node.temperature_limit_c for node in nodes]),
-        on_battery=np.array([node.on_battery for node in nodes], dtype=np.bool_),
+        away=away,
+        remote=remote,
+        # A region that nobody declared is none of those that are asked for: the law needs to know.
+        foreign=away & _outside([one.residency for one in workloads], region, option, strict=True),
+        unbuilt=_outside([one.arch for one in workloads], [node.arch for node in nodes], option),
+        unfit=away
+        & _outside([one.kinds for one in workloads], [node.kind for node in nodes], option),
+        uplink=np.where(remote, crossed, np.int32(-1)),
+        asked=asked,
+        declared=declared,
+        rtt_ms=rtt,
+        detour_ms=np.nan_to_num(np.maximum(0.0, rtt - nearest)),
+        egress_price=_column(nodes, "egress_price_per_gb", last=0.0),
+        link_price=np.array([site.price_per_gb for site in own] + [0.0]),
+        link_mbit_s=np.append(uplink_mbit_s[limited], math.nan)[uplink_of],
+        state_gb=state_gb,
+        cpu=millionths(asked.cpu_cores),
+        memory=millionths(asked.memory_gb),
+        power=millionths(asked.power_w),
+        bandwidth=millionths(asked.bandwidth_mbit_s),
+        node_cpu=millionths(declared.node_cores[:-1]),
+        node_memory=millionths(declared.node_gb[:-1]),
+        uplink_capacity=millionths(uplink_mbit_s[limited]),
+        workloads=tuple(workloads),
+        nodes=nodes,
+        node_region=region,
     )
 
 
@@ -163,7 +291,8 @@ def move_cost(topology: Topology, current: I4, settings: PlacementSettings) -> I
     crosses = topology.remote | topology.remote[rows, current][:, None]
     transfer_h = topology.state_gb * 8000.0 / settings.transfer_mbit_s / 3600.0
     idle = topology.value * (settings.downtime_s / 3600.0 + transfer_h)
-    egress = np.where(crosses, (topology.state_gb * settings.egress_per_gb)[:, None], 0.0)
+    per_gb = settings.egress_per_gb + topology.link_price[topology.option[:, 0]]
+    egress = np.where(crosses, (topology.state_gb * per_gb)[:, None], 0.0)
     cost = settings.fixed_cost + np.where(topology.shed, 0.0, idle[:, None] + egress)
     cost[rows, current] = 0.0
     return money(cost)
@@ -174,35 +303,121 @@ def money(cost: F8) -> I8:
     return np.rint(np.clip(cost, 0.0, 2.0**40)).astype(np.int64)
 
 
-def _millionths(values: list[float]) -> I8:
-    return np.rint(np.array(values, dtype=np.float64) * MICRO).astype(np.int64)
+def millionths(amount: F8) -> I8:
+    """Return amounts as whole millionths; NaN, which is not known, has no limit."""
+    counted = np.rint(np.nan_to_num(amount * MICRO, nan=UNLIMITED, posinf=UNLIMITED))
+    whole: I8 = np.minimum(counted, UNLIMITED).astype(np.int64)
+    return whole
 
 
-def _places(workload: Workload, node_at: dict[str, int]) -> list[int]:
-    """Return the nodes of a workload, home first, each once."""
+def _ask(workloads: Sequence[Workload]) -> tuple[Asked, F8]:
+    """Return what workloads declare, and the GB of their state."""
+    cores = _column(workloads, "cpu_cores", most=MOST)
+    power = _column(workloads, "power_w", most=MOST)
+    asked = Asked(
+        value=_column(workloads, "value_per_hour"),
+        cpu_cores=cores,
+        memory_gb=_column(workloads, "memory_gb", most=MOST),
+        power_w=np.where(np.isnan(power), WATTS_PER_CORE * cores, power),
+        bandwidth_mbit_s=_column(workloads, "bandwidth_mbit_s", most=MOST),
+        payload_kb=_column(workloads, "payload_kb"),
+        compute_ms=_column(workloads, "compute_ms"),
+        slo_ms=_column(workloads, "latency_slo_ms", above=0.0),
+        egress_gb_h=_column(workloads, "egress_gb_per_hour"),
+        data_loss_cost=_column(workloads, "data_loss_cost"),
+    )
+    return asked, _column(workloads, "state_gb")
+
+
+def _declare(nodes: Sequence[Node]) -> Declared:
+    """Return what nodes declare, and of running nowhere."""
+
+    def flags(name: str) -> B1:
+        return np.array([*map(attrgetter(name), nodes), False], dtype=np.bool_)
+
+    return Declared(
+        node_cores=_column(nodes, "cpu_cores", last=math.inf),
+        node_gb=_column(nodes, "memory_gb", last=math.inf),
+        speed=_column(nodes, "speed", last=1.0, above=0.0),
+        on_battery=flags("on_battery"),
+        battery_wh=_column(nodes, "battery_wh", last=math.nan),
+        endurance_h=_column(nodes, "endurance_h", last=1.0, above=0.0),
+        harvest_w=_column(nodes, "harvest_w", last=0.0),
+        idle_w=_column(nodes, "idle_w", last=0.0),
+        supply_w=_column(nodes, "supply_w", last=math.nan),
+        limit_c=_column(nodes, "temperature_limit_c", last=math.inf, above=-math.inf),
+        ambient_c=_column(nodes, "ambient_c", last=math.nan, above=-math.inf),
+        heating=_column(nodes, "thermal_resistance_c_per_w", last=math.nan, above=0.0),
+        tau_s=_column(nodes, "thermal_tau_s", last=0.0),
+        price=_column(nodes, "price_per_core_hour", last=0.0),
+        memory_price=_column(nodes, "price_per_gb_hour", last=0.0),
+        energy_price=_column(nodes, "energy_price_per_kwh", last=0.0),
+        carbon_g_kwh=_column(nodes, "carbon_g_per_kwh", last=0.0),
+        cordoned=flags("cordoned"),
+    )
+
+
+def _column(
+    things: Sequence[Node | Workload | Site],
+    name: str,
+    *,
+    last: float | None = None,
+    above: float = -1e-300,
+    most: float = math.inf,
+) -> F8:
+    """Return a declared number of each thing, and `last`; None is NaN, all else is checked."""
+    given: list[Any] = list(map(attrgetter(name), things))
+    values = np.array([math.nan if v is None else v for v in given], dtype=np.float64)
+    wrong = ~((values > above) & (values <= most) & (values < np.inf))
+    for at in np.flatnonzero(wrong).tolist():
+        if given[at] is not None:
+            least = "" if above < -1.0 else ", more than 0" if above == 0.0 else ", 0 or more"
+            upto = "" if math.isinf(most) else f" and at most {most:g}"
+            raise SettingsError(
+                f"{name} of {things[at].id!r} is {given[at]!r}; give a finite number{least}{upto}"
+            )
+    return values if last is None else np.append(values, last)
+
+
+def _outside(
+    allowed: Iterable[tuple[str, ...]], traits: Sequence[str], option: I4, strict: bool = False
+) -> B1:
+    """Return the options [w, k] whose trait is none of those a workload allows.
+
+    No demand allows all; a trait that is not known (empty) is allowed unless `strict`.
+    """
+    demands: dict[tuple[str, ...], int] = {}
+    code = np.array([demands.setdefault(one, len(demands)) for one in allowed], dtype=np.int64)
+    refused = np.zeros((max(1, len(demands)), len(traits) + 1), dtype=np.bool_)
+    for demand, row in demands.items():
+        if demand:
+            refused[row, :-1] = [t not in demand and (strict or t != "") for t in traits]
+    return np.asarray(refused[code[:, None], option])
+
+
+def _options(workloads: Sequence[Workload], node_at: dict[str, int]) -> I4:
+    """Return the nodes [w, k] of each workload, home first, each once; -1 beyond them."""
+    named = [(workload.home, *workload.candidates) for workload in workloads]
     try:
-        return list(
-            dict.fromkeys([node_at[workload.home], *(node_at[c] for c in workload.candidates)])
-        )
+        flat = np.array([node_at[name] for row in named for name in row], dtype=np.int32)
     except KeyError as missing:
+        one = next(w for w in workloads if missing.args[0] in (w.home, *w.candidates))
         raise SettingsError(
-            f"workload {workload.id!r} names node {missing}, which is not in the inventory;"
+            f"workload {one.id!r} names node {missing}, which is not in the inventory;"
             f" declare it under nodes, or name one of {sorted(node_at)[:5]}"
         ) from missing
-
-
-def _refuse_numbers(
-    things: Sequence[Node] | Sequence[Workload], names: tuple[str, ...], above: float = -1e-300
-) -> None:
-    for name in names:
-        values = np.array([getattr(thing, name) for thing in things], dtype=np.float64)
-        wrong = np.flatnonzero(~((values > above) & (values < np.inf)))
-        if len(wrong):
-            thing = things[int(wrong[0])]
-            least = "more than 0" if above == 0.0 else "0 or more"
-            raise SettingsError(
-                f"{name} of {thing.id!r} is {getattr(thing, name)!r}; give a finite number, {least}"
-            )
+    length = np.array([len(row) for row in named], dtype=np.int64)
+    # width: the longest list of nodes, and `shed`
+    option = np.full((len(named), int(length.max(initial=0)) + 1), -1, dtype=np.int32)
+    option[np.arange(option.shape[1]) < length[:, None]] = flat
+    ordered = np.sort(option, axis=1)
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    for row in np.flatnonzero(twice).tolist():
+        once = list(dict.fromkeys(option[row, : length[row]].tolist()))
+        option[row] = -1
+        option[row, : len(once)] = once
+    used = (option >= 0).sum(axis=1).max(initial=0)
+    return np.ascontiguousarray(option[:, : used + 1])
 
 
 def _refuse_twins(what: str, ids: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields, replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -290,6 +291,46 @@ def test_an_unknown_population_leaves_only_the_floors():
     said = Guard().admit(storm(10), GuardMemory(), NOON)
     assert len(allowed(said)) == LIMITS["move"].floor
     assert allowed(Guard().admit(storm(11), GuardMemory(), NOON)) == []
+
+
+def test_what_needs_a_held_action_is_held_too():
+    """Also through others, however urgent it is, and in any order."""
+    first = asked("migrate", 0, historical=True)
+    second = asked("migrate", 1, after=(first.id,), priority=5.0)
+    third = asked("migrate", 2, after=(second.id,), priority=9.0)
+    free = asked("migrate", 3)
+    for order in permutations([first, second, third, free]):
+        said = {one.action.target: one for one in Guard().admit(order, GuardMemory(), NOON, FLEET)}
+        assert [t for t, one in said.items() if one.allowed] == [free.target]
+        assert second.id in said[third.target].reason
+        assert said[second.target].reason == (
+            f"needs what {first.id} would make possible, which is held"
+        )
+
+
+def test_what_makes_an_urgent_action_possible_goes_before_it():
+    first = asked("migrate", 0, priority=-1.0)
+    second = asked("migrate", 1, after=(first.id,), priority=9.0)
+    tight = Guard(LIMITS | {"move": replace(LIMITS["move"], floor=2, fleet_share=0.01)})
+    for order in permutations([first, second, asked("migrate", 2), asked("migrate", 3)]):
+        said = tight.admit(order, GuardMemory(), NOON)
+        assert [one.target for one in allowed(said)] == [first.target, second.target]
+
+
+def test_what_was_done_before_makes_possible_what_comes_after():
+    memory = GuardMemory()
+    first = asked("migrate", 0)
+    second = asked("migrate", 1, after=(first.id,))
+    assert allowed(Guard().admit([second], memory, NOON, FLEET)) == []
+    assert allowed(Guard().admit([first], memory, NOON, FLEET)) == [first]
+    assert allowed(Guard().admit([second], memory, NOON + SECOND, FLEET)) == [second]
+
+
+def test_who_wait_for_each_other_are_held_for_ever_and_nothing_hangs():
+    first = asked("migrate", 0)
+    second = asked("migrate", 1, after=(first.id,))
+    first = replace(first, after=(second.id,))
+    assert allowed(Guard().admit([first, second], GuardMemory(), NOON, FLEET)) == []
 
 
 def test_the_guard_cannot_be_left_out():

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from itertools import permutations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from aiops.actions.guard import LIMITS, Guard, GuardMemory, Limits
 from aiops.actions.policy import EXPIRES_S, RESPONSES, Policy
 from aiops.alerts.finding import Finding, Incident, isoformat
 from aiops.errors import SettingsError
-from aiops.placement.solver import solve
-from tests.placement.fleets import inventory, posed, workload
+from aiops.fleet.inventory import Inventory, Node
+from aiops.placement.instance import CLOSED
+from aiops.placement.problem import pose
+from aiops.placement.sequence import sequence
+from aiops.placement.solver import instance_of, solve
+from benchmarks._placement_check import broken
+from tests.placement.fleets import (
+    inventory,
+    posed,
+    random_conditions,
+    random_inventory,
+    workload,
+)
 
 NOON = 1_767_268_800 * 1_000_000_000
 DAY = 86_400 * 1_000_000_000
@@ -129,10 +143,112 @@ def test_each_move_is_a_migration_that_disturbs_its_home():
     for action, move in zip(sorted(actions, key=lambda a: a.target), plan.moves, strict=True):
         assert action.kind == "migrate"
         assert action.devices == ("gw-lyon",)
-        assert action.params == {"source": move.source, "target": move.target}
+        assert action.params == {"wave": 0, "source": move.source, "target": move.target}
+        assert action.after == ()
         assert action.evidence == (plan.id,)
         assert action.reason == move.reason
         assert action.priority == move.saving
+
+
+FULL = (
+    Node("a", "gateway", "lyon", "g1", cpu_cores=1, memory_gb=4),
+    Node("b", "gateway", "lyon", "g1", cpu_cores=1, memory_gb=4, rtt_ms=2),
+    Node("c", "gateway", "lyon", "g1", cpu_cores=1, memory_gb=4, rtt_ms=2),
+    Node("cloud", "cloud", rtt_ms=40, cpu_cores=1e4, memory_gb=1e4, price_per_core_hour=2_000),
+)
+
+
+def moved(places, to, nodes=FULL, silent=(), **fields):
+    """Return a plan that takes each workload from the place it is at to another."""
+    names = [node.id for node in nodes]
+    works = [
+        workload(f"w{i}", "a", ("b", "c", "cloud")[: len(nodes) - 1], cpu_cores=1.0, **fields)
+        for i in range(len(places))
+    ]
+    problem = posed(Inventory(nodes, tuple(works)))
+    options = [*names, None]
+    before, after = (np.array([options.index(p) for p in ps], np.int32) for ps in (places, to))
+    plan, _ = solve(problem, None)
+    instance, rows = instance_of(problem)
+    assert rows.tolist() == list(range(len(rows)))
+    lost = np.array([place in silent for place in places])
+    cost = instance.cost.copy()
+    cost[lost, before[lost]] = CLOSED
+    order = sequence(
+        replace(instance, cost=cost),
+        before,
+        after,
+        stateful=problem.topology.state_gb > 0.0,
+        unreachable=lost,
+    )
+    problem = replace(problem, current=before)
+    return replace(plan, problem=problem, choice=after, order=order)
+
+
+def test_a_move_comes_after_the_one_that_makes_room_for_it():
+    actions = Policy().decide((), (), moved(["a", "b", "c"], ["b", "c", "cloud"]))
+    first, second, third = sorted(actions, key=lambda action: action.params["wave"])
+    assert [one.target for one in (first, second, third)] == [("w2",), ("w1",), ("w0",)]
+    assert (first.after, second.after, third.after) == ((), (first.id,), (second.id,))
+
+
+def test_who_waits_for_each_other_is_one_action():
+    (action,) = Policy().decide((), (), moved(["a", "b"], ["b", "a"]))
+    assert action.target == ("w0", "w1")
+    assert action.after == ()
+    assert action.reason.startswith("w0, w1 wait for each other: ")
+    steps = [(one["wave"], one["kind"], one["workload"]) for one in action.params["steps"]]
+    hopping, other = steps[0][2], steps[1][2]
+    assert steps == [(0, "hop", hopping), (1, "move", other), (2, "move", hopping)]
+    ends = {one["workload"]: one["target"] for one in action.params["steps"]}
+    assert ends == {"w0": "b", "w1": "a"}
+    assert (action.site, action.cohort, action.devices) == ("lyon", "g1", ("a",))
+    json.dumps(action.to_record())
+
+
+def test_that_a_workload_must_be_stopped_meanwhile_is_said_and_its_state_kept():
+    (action,) = Policy().decide((), (), moved(["a", "b"], ["b", "a"], FULL[:2], state_gb=1.0))
+    kinds = [one["kind"] for one in action.params["steps"]]
+    assert kinds == ["stop", "move", "start"]
+    stopped = action.params["steps"][0]["workload"]
+    assert action.reason.endswith(
+        f"; meanwhile {stopped} must be stopped, with the state of {stopped} kept"
+    )
+
+
+def test_a_fence_comes_before_a_second_copy_of_what_has_state():
+    (action,) = Policy().decide((), (), moved(["a"], ["b"], silent=["a"], state_gb=1.0))
+    fence, move = action.params["steps"]
+    assert (fence["kind"], fence["source"], "target" in fence) == ("fence", "a", False)
+    assert (move["kind"], move["source"], move["target"]) == ("move", "a", "b")
+    (action,) = Policy().decide((), (), moved(["a"], ["b"], silent=["a"]))
+    assert "steps" not in action.params
+
+
+def test_what_the_guard_lets_through_breaks_no_capacity():
+    """Whatever it holds: what needs the room of what is held is held with it."""
+    held, stranded = 0, 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        of = random_inventory(seed, w=14, m=4, tight=1.3)
+        _, memory = solve(posed(of), None)
+        problem = pose(random_conditions(of, rng), (), of, memory, NOON + 3 * 3600 * 10**9)
+        plan, _ = solve(problem, memory)
+        actions = Policy().decide((), (), plan)
+        floor = Limits(1e-6, 1e-6, 1e-6, int(rng.integers(1, 3)), 0.5, 1.0, 100, 0.0)
+        said = Guard(LIMITS | {"move": floor}).admit(actions, GuardMemory(), plan.ts)
+        go = {name for one in said if one.allowed for name in one.action.target}
+        instance, rows = instance_of(problem)
+        names = [problem.topology.workload[row] for row in rows]
+        at = {int(row): i for i, row in enumerate(rows)}
+        steps = [step._replace(workload=at[step.workload]) for step in plan.order]
+        steps = [step for step in steps if names[step.workload] in go]
+        arrays = {one.name: getattr(instance, one.name) for one in fields(instance)}
+        assert broken(arrays, problem.current[rows], steps) == [], seed
+        held += sum(not one.allowed for one in said)
+        stranded += sum("would make possible" in one.reason for one in said)
+    assert held > 20
+    assert stranded > 0
 
 
 def test_a_plan_without_moves_asks_for_nothing():

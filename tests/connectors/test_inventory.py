@@ -8,7 +8,7 @@ import pytest
 
 from aiops.connectors.inventory import read_inventory, write_inventory
 from aiops.errors import FileError
-from aiops.fleet.inventory import Inventory, Node, Workload
+from aiops.fleet.inventory import Inventory, Node, Site, Workload
 
 TOML = """
 [[nodes]]
@@ -16,6 +16,8 @@ id = "gw-1"
 kind = "gateway"
 site = "Lyon"
 cpu_cores = 4
+battery_wh = 50
+arch = "arm64"
 
 [[nodes]]
 id = "cloud-1"
@@ -26,10 +28,30 @@ id = "vision"
 home = "gw-1"
 latency_slo_ms = 50.0
 candidates = ["cloud-1"]
+residency = ["eu"]
+kinds = ["gateway", "cloud"]
+
+[[sites]]
+id = "Lyon"
+region = "eu"
+uplink_mbit_s = 20.0
 """
 FLEET = Inventory(
-    (Node("gw-1", "gateway", "Lyon", cpu_cores=4.0), Node("cloud-1", "cloud")),
-    (Workload("vision", "gw-1", latency_slo_ms=50.0, candidates=("cloud-1",)),),
+    (
+        Node("gw-1", "gateway", "Lyon", cpu_cores=4.0, battery_wh=50.0, arch="arm64"),
+        Node("cloud-1", "cloud"),
+    ),
+    (
+        Workload(
+            "vision",
+            "gw-1",
+            latency_slo_ms=50.0,
+            candidates=("cloud-1",),
+            residency=("eu",),
+            kinds=("gateway", "cloud"),
+        ),
+    ),
+    (Site("Lyon", region="eu", uplink_mbit_s=20.0),),
 )
 
 
@@ -55,15 +77,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("f.json", "[]", "expected 'nodes' and 'workloads'"),
         ("f.json", '{"devices": []}', "has 'devices'; known are nodes, workloads"),
         ("f.json", '{"nodes": {}}', "nodes must be a list"),
+        ("f.toml", '[[sites]]\nid = "a"\n[[sites]]\nid = "a"', r"sites\[1\]: 'a' is there twice"),
+        ("f.json", '{"sites": [{"id": "a", "uplink": 2}]}', r"did you mean 'uplink_mbit_s'\?"),
+        ("f.json", '{"nodes": [{"id": "a", "speed": 0}]}', "f.json: speed of 'a' is 0.0; give a"),
+        ("f.json", '{"nodes": [{"id": "a", "battery_wh": "full"}]}', r"nodes\[0\]: .*battery_wh"),
         ("f.json", '{"nodes": [{"id": "a", "cpu": 2}]}', r"nodes\[0\] has 'cpu'; known are id"),
         ("f.json", '{"nodes": [{"id": "a", "kind": "toaster"}]}', r"nodes\[0\]: .*toaster"),
         ("f.json", '{"nodes": [{"id": "a"}, {"id": "a"}]}', r"nodes\[1\]: 'a' is there twice"),
-        ("f.json", '{"workloads": [{"id": "w", "home": "a"}]}', "'w' names 'a'.* none of the 0"),
+        ("f.json", '{"workloads": [{"id": "w", "home": "a"}]}', "'w' names node 'a', which is not"),
         (
             "f.json",
             '{"nodes": [{"id": "a"}],'
             ' "workloads": [{"id": "w", "home": "a", "candidates": ["b"]}]}',
-            "'w' names 'b'",
+            "'w' names node 'b', which is not",
         ),
     ],
 )

@@ -5,24 +5,6 @@ from __future__ import annotations
 import itertools
 
 
-def cheapest(cost, node, cpu, memory, free_cpu, free_memory):
-    """Return the least total cost of any assignment within the capacities, by trying all."""
-    best = None
-    for choice in itertools.product(*(range(len(row)) for row in node)):
-        if any(cost[i][k] is None for i, k in enumerate(choice)):
-            continue
-        used = {}
-        for i, k in enumerate(choice):
-            one = used.setdefault(node[i][k], [0, 0])
-            one[0] += cpu[i]
-            one[1] += memory[i]
-        if any(n >= 0 and (u[0] > free_cpu[n] or u[1] > free_memory[n]) for n, u in used.items()):
-            continue
-        total = sum(cost[i][k] for i, k in enumerate(choice))
-        best = total if best is None else min(best, total)
-    return best
-
-
 def best_at_home(cost, inside, demand, room):
     """Return the least cost of one home at given prices, by trying every subset that stays.
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from aiops.fleet.inventory import Inventory, Node, Workload
-from aiops.placement.problem import Conditions, PlacementProblem, pose
+from aiops.fleet.inventory import Inventory, Node, Site, Workload
+from aiops.placement.conditions import Conditions
+from aiops.placement.problem import PlacementProblem, pose
 from tests.oracles import place as oracle
+from tests.placement.instances import plain
 
 MINUTE = 60 * 1_000_000_000
 NOON = 1_767_268_800 * 1_000_000_000
@@ -61,6 +63,12 @@ def random_inventory(seed: int, w: int = 6, m: int = 4, tight: float = 1.0) -> I
             rtt_ms=float(rng.integers(1, 9)),
             cpu_cores=size,
             memory_gb=size / 2,
+            battery_wh=160.0 * size if i % 2 else None,
+            supply_w=5.0 * size if i % 3 == 0 else None,
+            ambient_c=25.0,
+            thermal_resistance_c_per_w=8.0 if i % 4 == 0 else None,
+            thermal_tau_s=900.0,
+            energy_price_per_kwh=2e5,
         )
         for i in range(m)
     ]
@@ -78,9 +86,14 @@ def random_inventory(seed: int, w: int = 6, m: int = 4, tight: float = 1.0) -> I
                 value_per_hour=float(rng.lognormal(9, 1)),
                 state_gb=float(rng.choice([0.0, 0.001])),
                 candidates=(*(f"gw-{n}" for n in near[1:]), "cloud"),
+                bandwidth_mbit_s=float(rng.uniform(0.0, 2.0)),
+                payload_kb=float(rng.uniform(0.0, 10.0)),
+                compute_ms=float(rng.uniform(0.0, 8.0)),
+                egress_gb_per_hour=float(rng.choice([0.0, 0.01])),
             )
         )
-    return Inventory(tuple(nodes), tuple(workloads))
+    sites = (Site("lyon", uplink_mbit_s=0.6 * w / tight, price_per_gb=1e4),)
+    return Inventory(tuple(nodes), tuple(workloads), sites)
 
 
 def random_conditions(of: Inventory, rng: np.random.Generator) -> Conditions:
@@ -99,7 +112,10 @@ def random_conditions(of: Inventory, rng: np.random.Generator) -> Conditions:
         on_mains=np.where(cloud, 1.0, rng.integers(0, 2, m)),
         temperature_c=drawn(40.0, 90.0),
         rtt_ms=drawn(10.0, 90.0),
+        jitter_ms=drawn(0.0, 5.0),
         loss_ratio=drawn(0.0, 0.1),
+        bandwidth_mbit_s=drawn(1.0, 50.0),
+        utilization_ratio=drawn(0.0, 0.9),
         failure_risk=drawn(0.0, 0.2),
         cordoned=~cloud & (rng.random(m) < 0.1),
         silent=~cloud & (rng.random(m) < 0.1),
@@ -109,18 +125,6 @@ def random_conditions(of: Inventory, rng: np.random.Generator) -> Conditions:
 
 def optimum(problem: PlacementProblem) -> int | None:
     """Return the least cost of any plan for a tiny `problem`, by trying all."""
-    effective = np.where(problem.open, problem.effective, -1).tolist()
-    topology = problem.topology
-    return oracle.cheapest(
-        [[None if c < 0 else c for c in row] for row in effective],
-        *(
-            a.tolist()
-            for a in (
-                topology.option,
-                topology.cpu,
-                topology.memory,
-                topology.node_cpu,
-                topology.node_memory,
-            )
-        ),
-    )
+    cost = np.where(problem.open, problem.effective, -1).tolist()
+    _, *rest = plain(problem.instance)
+    return oracle.optimum([[None if c < 0 else c for c in row] for row in cost], *rest)

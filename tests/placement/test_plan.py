@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from aiops.errors import InputError
-from aiops.placement.plan import Plan
-from aiops.placement.solver import solve
+from aiops.placement.sequence import MoveLimits, sequence
+from aiops.placement.solver import instance_of, solve
 from tests.placement.fleets import MINUTE, NOON, inventory, posed, workload
+
+
+def instance_and_choices(plan):
+    instance, rows = instance_of(plan.problem)
+    assert rows.tolist() == list(range(len(rows)))
+    return instance, plan.problem.current, plan.choice
+
 
 HOT = {"temperature_c": {"gw-lyon": 95.0}}
 
@@ -34,6 +42,21 @@ def test_a_move_that_pays_names_the_term_it_pays_in():
     assert move.saving == plan.problem.cost[0, 0] - plan.problem.cost[0, 1] > 0
     assert "mostly for temperature" in move.reason
     assert str(move.saving) in move.reason
+
+
+def test_what_is_too_much_for_now_stays_and_is_not_said_to_move():
+    of = inventory(workload("a"), workload("b"))
+    plan, _ = solve(posed(of, temperature_c={"gw-lyon": 82.0}), None)
+    assert len(plan.moves) == 2
+    order = sequence(*instance_and_choices(plan), MoveLimits(steps=1))
+    part = replace(plan, order=order)
+    (move,) = part.moves
+    (left,) = order.left
+    stays = plan.problem.topology.workload[left]
+    assert move.workload != stays
+    assert part.where(stays) == "gw-lyon"
+    assert part.to_record()["placement"][stays] == "gw-lyon"
+    assert [leg.kind for leg in move.legs] == ["move"]
 
 
 def test_work_that_ran_nowhere_returns():
@@ -80,7 +103,7 @@ def test_the_record_is_plain_json():
 )
 def test_the_gap_is_relative_to_the_bound(cost, bound, gap):
     problem = posed(inventory())
-    plan = Plan("pln-1", problem, problem.current, cost=cost, bound=bound)
+    plan = replace(solve(problem, None)[0], cost=cost, bound=bound)
     assert plan.gap == pytest.approx(gap)
     assert plan.to_record()["gap"] == (None if gap == float("inf") else pytest.approx(gap))
 

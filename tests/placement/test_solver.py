@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from aiops.fleet.inventory import Inventory
 from aiops.placement.problem import at_home, demand, pose
 from aiops.placement.solver import revert, solve
 from aiops.placement.topology import PlacementSettings
@@ -89,7 +90,7 @@ def test_the_cost_is_the_sum_of_terms_and_moves_to_the_last_micro_dollar(seed):
 def test_the_order_of_workloads_changes_only_ties(seed):
     of = random_inventory(seed, w=20, m=5)
     state = random_conditions(of, np.random.default_rng(seed))
-    turned = Inventory(of.nodes, of.workloads[::-1])
+    turned = replace(of, workloads=of.workloads[::-1])
     plan, _ = solve(pose(state, (), of, None, NOON), None)
     other, _ = solve(pose(state, (), turned, None, NOON), None)
     assert plan.cost == other.cost

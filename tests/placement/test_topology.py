@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiops.errors import SettingsError
-from aiops.fleet.inventory import Inventory, Node
+from aiops.fleet.inventory import Inventory, Node, Site
 from aiops.placement.topology import PlacementSettings, money, move_cost, resolve
 from tests.placement.fleets import NODES, inventory, workload
 
@@ -16,19 +16,20 @@ from tests.placement.fleets import NODES, inventory, workload
 def test_options_are_home_candidates_padding_and_shed():
     of = inventory(
         workload("a", candidates=("cloud", "gw-near")),
-        workload("b", home="gw-oslo", candidates=("gw-oslo", "cloud")),
-        workload("c", candidates=()),
+        workload("c", home="gw-oslo", candidates=("gw-oslo", "cloud")),
+        workload("b", candidates=()),
     )
     topology = resolve(of)
     names = [*topology.node, "-"]
     assert [[names[at] for at in row] for row in topology.option] == [
         ["gw-lyon", "cloud", "gw-near", "-"],
-        ["gw-oslo", "cloud", "-", "-"],
         ["gw-lyon", "-", "-", "-"],
+        ["gw-oslo", "cloud", "-", "-"],
     ]
+    assert topology.workload == ("a", "b", "c")  # by home, by id within it
     assert topology.shed.tolist() == [[False, False, False, True]] * 3
-    assert topology.absent.sum(axis=1).tolist() == [0, 1, 2]
-    assert topology.away.sum(axis=1).tolist() == [2, 1, 0]
+    assert topology.absent.sum(axis=1).tolist() == [0, 2, 1]
+    assert topology.away.sum(axis=1).tolist() == [2, 0, 1]
 
 
 def test_remote_is_what_lies_beyond_the_uplink():
@@ -39,7 +40,7 @@ def test_remote_is_what_lies_beyond_the_uplink():
 def test_a_farther_region_is_a_detour():
     far = Node("far", "cloud", rtt_ms=130)
     of = inventory(workload(candidates=("far", "cloud")), nodes=(*NODES, far))
-    assert resolve(of).detour_ms.tolist() == [[0, 90, 0, 0]]
+    assert resolve(of).detour_ms.tolist() == [0, 0, 0, 0, 90, 0]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,13 @@ def test_a_farther_region_is_a_detour():
         (inventory(workload(value_per_hour=float("nan"))), "value_per_hour of 'api' is nan"),
         (inventory(workload(cpu_cores=-0.1)), "cpu_cores of 'api'"),
         (inventory(nodes=(replace(NODES[0], memory_gb=float("inf")), *NODES[1:])), "memory_gb"),
+        (inventory(nodes=(replace(NODES[0], speed=0.0), *NODES[1:])), "speed of 'gw-lyon' is 0.0"),
+        (inventory(nodes=(replace(NODES[0], battery_wh=-1.0), *NODES[1:])), "0 or more"),
+        (inventory(nodes=(replace(NODES[0], ambient_c=float("nan")), *NODES[1:])), "ambient_c"),
+        (inventory(workload(cpu_cores=1e9)), "at most 1e\\+06"),
+        (Inventory(sites=(Site("x", uplink_mbit_s=-1.0),)), "uplink_mbit_s of 'x'"),
+        (Inventory(sites=(Site("x", price_per_gb=-1.0),)), "price_per_gb of 'x'"),
+        (Inventory(sites=(Site("x"), Site("x"))), "more than one site"),
     ],
 )
 def test_a_contradiction_is_refused(of, says):
@@ -77,6 +85,21 @@ def test_state_that_crosses_an_uplink_is_paid_for():
     assert at_home.tolist() == [[0, round(idle), round(idle + 5_000), round(idle + 5_000), 7]]
     in_cloud = move_cost(resolve(of), np.array([3], np.int32), settings)
     assert in_cloud.tolist() == [[round(idle + 5_000)] * 3 + [0, 7]]
+
+
+def test_a_metered_link_is_paid_for_by_state_too():
+    of = replace(
+        inventory(workload(candidates=("cloud",), state_gb=0.1)),
+        sites=(Site("lyon", price_per_gb=10_000),),
+    )
+    metered = move_cost(resolve(of), np.array([0], np.int32), PlacementSettings())
+    free = move_cost(resolve(replace(of, sites=())), np.array([0], np.int32), PlacementSettings())
+    assert (metered - free).tolist() == [[0, 1_000, 0]]
+
+
+def test_power_is_that_of_the_cores_unless_it_is_declared():
+    of = inventory(workload("a", cpu_cores=0.5), workload("b", power_w=0.0))
+    assert resolve(of).power.tolist() == [2_500_000, 0]
 
 
 @pytest.mark.parametrize(

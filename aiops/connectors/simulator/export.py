@@ -61,7 +61,7 @@ def simulate_to_parquet(
         )
     pq.write_table(simulation.truth, aside / "truth.parquet", compression="zstd")
     inventory = simulation.inventory()
-    content = {"nodes": inventory.nodes, "workloads": inventory.workloads}
+    content = {name: getattr(inventory, name) for name in ("nodes", "workloads", "sites")}
     (aside / "inventory.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)))
     if target.exists():
         shutil.rmtree(target)
