@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiops.errors import InputError
-from aiops.kernels.rows import I4, I8
+from aiops.kernels.rows import F8, I4, I8
 from aiops.placement.criteria import EVICTS, TERMS
 from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare
 from aiops.placement.problem import PlacementProblem
@@ -84,6 +84,8 @@ class Plan:
     """[w] option of each workload in the end."""
     order: MoveSequence
     """How that is reached, or as much of it as may move now; its rows are those of the problem."""
+    prices: F8
+    """[r] micro-dollars per hour and unit of each shared row of `problem.instance`."""
     cost: int
     bound: int
     """No assignment is cheaper than this."""

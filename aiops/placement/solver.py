@@ -49,6 +49,7 @@ def solve(
         problem=problem,
         choice=choice,
         order=order,
+        prices=settled.prices,
         cost=_total(problem, choice),
         bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
     )
