@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8, I4, I8
+from aiops.kernels.rows import F8, I1, I4, I8
 
 CLOSED = np.iinfo(np.int64).max
 """Cost of an option that may not be taken."""
@@ -15,22 +15,22 @@ NODES = 20_000
 
 
 @kernel
-def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
+def pack(n: int, gain: F8, demand: I8, room: I8, taken: I8, left: F8, state: I8) -> float:
     """Mark in `taken` a subset of items that fits `room`; return a bound on what any could gain.
 
     Depth first over the items, which stand by falling gain; a branch ends when all that is left
     could not better the best. `gain` [n] is above 0, `demand` [n, 3], `room` [3]; `taken` [n] is
-    written 0 or 1. Exact within `NODES` branches: the subset is the best, and gains the bound.
-    Beyond, the bound is the most that the branches not looked into could gain.
+    written 0 or 1; `left` and `state` [n+1] are scratch; all may be longer. Exact within `NODES`
+    branches: the subset is the best, and gains the bound. Beyond, the bound is the most that the
+    branches not looked into could gain.
     (Martello and Toth, Knapsack Problems, 1990, section 2.5.)
     """
-    n = gain.shape[0]
-    left = np.zeros(n + 1)
+    left[n] = 0.0
     for at in range(n - 1, -1, -1):
         left[at] = left[at + 1] + gain[at]
-    state = np.zeros(n + 1, np.int64)  # 0 not tried, 1 taken, 2 left out
+    state[: n + 1] = 0  # 0 not tried, 1 taken, 2 left out
     cpu, memory, power = room[0], room[1], room[2]
-    taken[:] = 0
+    taken[:n] = 0
     best = -1.0
     value = 0.0
     depth = 0
@@ -77,9 +77,26 @@ def pack(gain: F8, demand: I8, room: I8, taken: I8) -> float:
 
 
 @kernel
+def rank_options(cost: I8, rows: I4, rank: I1) -> None:
+    """Write the options of the workloads `rows`, cheapest first, into `rank` [w, k].
+
+    Of equal ones the first comes first; those that are `CLOSED` come last.
+    """
+    for w in rows:
+        for k in range(cost.shape[1]):
+            at = k
+            while at > 0 and cost[w, rank[w, at - 1]] > cost[w, k]:
+                rank[w, at] = rank[w, at - 1]
+                at -= 1
+            rank[w, at] = k
+
+
+@kernel
 def price_blocks(
+    homes: I4,
     block: I4,
     cost: I8,
+    rank: I1,
     node: I4,
     uplink: I4,
     demand: I8,
@@ -88,35 +105,40 @@ def price_blocks(
     price: F8,
     usage: I8,
     choice: I4,
-    term: F8,
+    term: I8,
 ) -> None:
-    """Solve each home's own problem at given prices of what is shared.
+    """Solve the own problem of each of `homes` at given prices of what is shared.
 
-    Arrays are those of `placement.instance.Instance`; `price` [r] is in micro-dollars per hour and
-    unit. Written: `choice` [w], the option of each workload that is best for its home; `usage` [r],
-    what that takes of the shared rows; `term` [d], what it costs with prices, micro-dollars per
-    hour. The sum of `term` less prices times capacities is a lower bound on the cost of any plan
-    (Geoffrion 1974, doi:10.1007/BFb0120690).
+    Arrays are those of `placement.instance.Instance`, `rank` is that of `rank_options`; `price` [r]
+    is in micro-dollars per hour and unit. Written for `homes`: `choice` [w], the option of each
+    workload that is best for its home; `term` [d], what that costs with prices, in thousandths of
+    a micro-dollar per hour, rounded down. `usage` [r] of the shared rows, which is that of `choice`
+    before and after. The sum of `term` less prices times capacities is a lower bound on the cost of
+    any plan (Geoffrion 1974, doi:10.1007/BFb0120690).
     """
     options = cost.shape[1]
     most = 0
-    for i in range(block.shape[0] - 1):
+    for i in homes:
         most = max(most, block[i + 1] - block[i])
     gain = np.empty(most)
     asked = np.empty((most, 3), np.int64)
     row = np.empty(most, np.int64)
     taken = np.empty(most, np.int64)
-    usage[:] = 0
-    for i in range(block.shape[0] - 1):
+    left = np.empty(most + 1)
+    state = np.empty(most + 1, np.int64)
+    for i in homes:
         total = 0.0
         n = 0
-        fits = True
         cpu, memory, power = room[i, 0], room[i, 1], room[i, 2]
         for w in range(block[i], block[i + 1]):
+            was = choice[w]
             best = np.inf
-            for k in range(options):
-                if cost[w, k] == CLOSED:
-                    continue
+            take = options - 1
+            for j in range(options):
+                k = rank[w, j]
+                # prices only add: nobody later can be cheaper
+                if cost[w, k] == CLOSED or float(cost[w, k]) >= best:
+                    break
                 at, link = node[w, k], uplink[w, k]
                 if k == 0 and at < 0:
                     continue
@@ -131,8 +153,15 @@ def price_blocks(
                     value += MILLIONTH * price[3 * nodes + link] * demand[w, 3]
                 if value < best:
                     best = value
-                    choice[w] = k
+                    take = k
             total += best
+            at, link = node[w, was], uplink[w, was]
+            if at >= 0:
+                for resource in range(3):
+                    usage[3 * at + resource] -= demand[w, resource]
+            if link >= 0:
+                usage[3 * nodes + link] -= demand[w, 3]
+            choice[w] = take
             if node[w, 0] < 0 and cost[w, 0] != CLOSED and float(cost[w, 0]) < best:
                 # by falling gain, so that `pack` meets good subsets first
                 gained = best - float(cost[w, 0])
@@ -147,19 +176,20 @@ def price_blocks(
                 cpu -= demand[w, 0]
                 memory -= demand[w, 1]
                 power -= demand[w, 2]
-                fits = cpu >= 0 and memory >= 0 and power >= 0
-        if n > 0 and fits:
+        if n > 0 and cpu >= 0 and memory >= 0 and power >= 0:
             for at in range(n):
                 choice[row[at]] = 0
                 total -= gain[at]
         elif n > 0:
             for at in range(n):
-                asked[at] = demand[row[at], :3]
-            total -= pack(gain[:n], asked[:n], room[i], taken[:n])
+                for resource in range(3):
+                    asked[at, resource] = demand[row[at], resource]
+            total -= pack(n, gain, asked, room[i], taken, left, state)
             for at in range(n):
                 if taken[at] == 1:
                     choice[row[at]] = 0
-        term[i] = total
+        # never above what it costs, whatever was lost in the last digits
+        term[i] = int(np.floor(1e3 * total - 1e-6 * abs(total)))
         for w in range(block[i], block[i + 1]):
             k = choice[w]
             at, link = node[w, k], uplink[w, k]
@@ -168,3 +198,31 @@ def price_blocks(
                     usage[3 * at + resource] += demand[w, resource]
             if link >= 0:
                 usage[3 * nodes + link] += demand[w, 3]
+
+
+@kernel
+def price_choice(
+    homes: I4,
+    block: I4,
+    cost: I8,
+    node: I4,
+    uplink: I4,
+    demand: I8,
+    nodes: int,
+    price: F8,
+    choice: I4,
+    value: F8,
+) -> None:
+    """Write into `value` [d] what each of `homes` costs with prices where `choice` [w] puts it."""
+    for i in homes:
+        total = 0.0
+        for w in range(block[i], block[i + 1]):
+            k = choice[w]
+            total += float(cost[w, k])
+            at, link = node[w, k], uplink[w, k]
+            if at >= 0:
+                for resource in range(3):
+                    total += MILLIONTH * price[3 * at + resource] * demand[w, resource]
+            if link >= 0:
+                total += MILLIONTH * price[3 * nodes + link] * demand[w, 3]
+        value[i] = total

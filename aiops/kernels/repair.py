@@ -2,206 +2,382 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8, I4, I8
+from aiops.kernels.rows import F8, I1, I4, I8
 
 CLOSED = np.iinfo(np.int64).max
 """Cost of an option that may not be taken."""
+MILLIONTH = 1e-6
+MOST = 16
+"""Workloads that are taken out at once, at most."""
+OVERLOOKED = 0.01
+"""Share of places that are overlooked when one is looked for, so that not all that is tried is
+greedy."""
+COOLER = 1.0 / 3.0
+"""What is left of the temperature in the end."""
+ORDERS = 4
+"""In which who was taken out chooses: by chance, value, value per core, or regret."""
+
+
+class Places(NamedTuple):
+    """What does not change while places are sought: arrays of `placement.instance.Instance`.
+
+    Places are the shared nodes and after them the homes.
+    """
+
+    cost: I8
+    """[w, k]"""
+    node: I4
+    """[w, k]"""
+    uplink: I4
+    """[w, k]"""
+    home: I4
+    """[w]"""
+    demand: I8
+    """[w, 4]"""
+    nodes: int
+    start: I8
+    """[p+1] place p has had at most ``start[p + 1] - start[p]`` workloads that could be there."""
 
 
 @kernel
-def members(row: I4, start: I8, member: I4) -> None:
-    """List the workloads that have an option on each row, once each, in their order.
-
-    `row` [w, k, q] is -1 where an option takes nothing. Row r gets ``member[start[r]:start[r+1]]``;
-    `start` [r+1] is written in a first call, with `member` empty, and `member`, of length
-    ``start[-1]``, in a second.
-    """
-    rows = start.shape[0] - 1
-    last = np.full(rows, -1, np.int64)
-    count = np.zeros(rows, np.int64)
-    for w in range(row.shape[0]):
-        for k in range(row.shape[1]):
-            for q in range(row.shape[2]):
-                r = row[w, k, q]
-                if r >= 0 and last[r] != w:
-                    if member.shape[0] > 0:
-                        member[start[r] + count[r]] = w
-                    last[r] = w
-                    count[r] += 1
-    start[0] = 0
-    for r in range(rows):
-        start[r + 1] = start[r] + count[r]
+def candidates(places: Places) -> None:
+    """Write ``places.start``: how many options there are at each place."""
+    start = places.start
+    start[:] = 0
+    for w in range(places.node.shape[0]):
+        for k in range(places.node.shape[1]):
+            at = places.node[w, k]
+            if at < 0 and k == 0:
+                at = places.nodes + places.home[w]
+            if at >= 0:
+                start[at + 1] += 1
+    for at in range(start.shape[0] - 1):
+        start[at + 1] += start[at]
 
 
 @kernel
-def repair(
-    cost: I8,
-    row: I4,
-    demand: I8,
-    capacity: I8,
-    start: I8,
-    member: I4,
-    loss: F8,
-    passes: int,
-    choice: I4,
-) -> int:
-    """Make `choice` [w] feasible, then cheaper; return how many passes found something.
+def put(places: Places, w: int, k: int, sign: int, free: I8, pipe: I8) -> None:
+    """Give back what option `k` of workload `w` takes, or take it where `sign` is -1."""
+    at = places.node[w, k]
+    if at < 0 and k == 0:
+        at = places.nodes + places.home[w]
+    if at >= 0:
+        for q in range(3):
+            free[at, q] += sign * places.demand[w, q]
+    link = places.uplink[w, k]
+    if link >= 0:
+        pipe[link] += sign * places.demand[w, 3]
 
-    Every limit is a row here, those of homes as well: `row` [w, k, q] are the rows an option takes
-    of, -1 none, and `demand` [w, q] how much; `capacity` [r]. ``member[start[r]:start[r+1]]``
-    are the workloads with an option on row r. `loss` [w] is how much each would miss its place,
-    micro-dollars per hour: of a row that is over, who would miss it least per unit leaves first.
 
-    Who had to leave takes the cheapest option with room, by falling worth. Then, pass by pass, each
-    workload takes a cheaper option that has room, or that has once one other gives way, if both
-    together gain by it. The last option of a workload is always open and takes no row.
-    """
-    workloads, options = cost.shape
-    width = row.shape[2]
-    free = capacity.copy()
-    for w in range(workloads):
-        for q in range(width):
-            r = row[w, choice[w], q]
-            if r >= 0:
-                free[r] -= demand[w, q]
+@kernel
+def has_room(places: Places, w: int, k: int, free: I8, pipe: I8) -> bool:
+    """Return whether option `k` of workload `w` has room."""
+    at = places.node[w, k]
+    if at < 0 and k == 0:
+        at = places.nodes + places.home[w]
+    if at >= 0:
+        for q in range(3):
+            if places.demand[w, q] > free[at, q]:
+                return False
+    link = places.uplink[w, k]
+    return bool(link < 0 or places.demand[w, 3] <= pipe[link])
 
-    # who leaves
-    left = np.empty(workloads, np.int64)
-    leaving = 0
-    for r in range(capacity.shape[0]):
-        if free[r] >= 0:
+
+@kernel
+def loss(places: Places, w: int, here: int, price: F8) -> float:
+    """Return how much dearer, with prices, the next best option of `w` is than `here`."""
+    least = np.inf
+    mine = 0.0
+    for k in range(places.cost.shape[1]):
+        if places.cost[w, k] == CLOSED:
             continue
-        on = np.empty(start[r + 1] - start[r], np.int64)
-        rate = np.empty(on.shape[0])
-        n = 0
-        for at in range(start[r], start[r + 1]):
-            w = member[at]
-            for q in range(width):
-                if row[w, choice[w], q] == r and demand[w, q] > 0:
-                    on[n] = w
-                    rate[n] = loss[w] / demand[w, q]
-                    n += 1
-        for at in np.argsort(rate[:n], kind="mergesort"):
-            if free[r] >= 0:
-                break
-            w = on[at]
-            for q in range(width):
-                other = row[w, choice[w], q]
-                if other >= 0:
-                    free[other] += demand[w, q]
-            choice[w] = options - 1
-            left[leaving] = w
-            leaving += 1
+        value = float(places.cost[w, k])
+        at, link = places.node[w, k], places.uplink[w, k]
+        if at >= 0:
+            for q in range(3):
+                value += MILLIONTH * price[3 * at + q] * places.demand[w, q]
+        if link >= 0:
+            value += MILLIONTH * price[3 * places.nodes + link] * places.demand[w, 3]
+        if k == here:
+            mine = value
+        else:
+            least = min(least, value)
+    return max(0.0, least - mine)
+
+
+@kernel
+def fit(places: Places, price: F8, free: I8, pipe: I8, choice: I4) -> None:
+    """Make `choice` [w] feasible.
+
+    `free` [p, 3] and `pipe` [u] are what it leaves of places and uplinks, below 0 where it takes
+    too much; both are kept up. Of what is over, who would miss it least per unit at prices [r]
+    leaves first; then who had to leave takes the cheapest option with room, by falling worth. The
+    last option of a workload is always open and takes nothing.
+    """
+    workloads, options = places.cost.shape
+    many = free.shape[0]
+    # who is where something is over
+    over = np.zeros(many + pipe.shape[0], np.bool_)
+    for at in range(many):
+        over[at] = free[at, 0] < 0 or free[at, 1] < 0 or free[at, 2] < 0
+    for link in range(pipe.shape[0]):
+        over[many + link] = pipe[link] < 0
+    group = np.empty(2 * workloads, np.int64)
+    on = np.empty(2 * workloads, np.int64)
+    n = 0
+    for w in range(workloads):
+        k = choice[w]
+        at, link = places.node[w, k], places.uplink[w, k]
+        if at < 0 and k == 0:
+            at = places.nodes + places.home[w]
+        if at >= 0 and over[at]:
+            group[n] = at
+            on[n] = w
+            n += 1
+        if link >= 0 and over[many + link]:
+            group[n] = many + link
+            on[n] = w
+            n += 1
+    if n == 0:
+        return
+    missed = np.full(n, np.inf)
+    for one in range(n):
+        missed[one] = loss(places, on[one], choice[on[one]], price)
+    order = np.argsort(group[:n], kind="mergesort")
+    left = np.empty(n, np.int64)
+    leaving = 0
+    first = 0
+    while first < n:
+        g = group[order[first]]
+        last = first
+        while last < n and group[order[last]] == g:
+            last += 1
+        for q in range(4):
+            if (g < many) == (q == 3):
+                continue
+            rate = np.empty(last - first)
+            for one in range(last - first):
+                w = on[order[first + one]]
+                asked = places.demand[w, q]
+                rate[one] = missed[order[first + one]] / asked if asked > 0 else np.inf
+            for one in np.argsort(rate, kind="mergesort"):
+                short = free[g, q] < 0 if q < 3 else pipe[g - many] < 0
+                if not short or rate[one] == np.inf:
+                    break
+                w = on[order[first + one]]
+                if choice[w] == options - 1:
+                    continue
+                put(places, w, choice[w], 1, free, pipe)
+                choice[w] = options - 1
+                left[leaving] = w
+                leaving += 1
+        first = last
 
     # where they go
     worth = np.empty(leaving)
-    for at in range(leaving):
-        w = left[at]
-        worth[at] = -float(cost[w, options - 1] - cost[w].min())
-    for at in np.argsort(worth, kind="mergesort"):
-        w = left[at]
+    for one in range(leaving):
+        w = left[one]
+        worth[one] = -float(places.cost[w, options - 1] - places.cost[w].min())
+    for one in np.argsort(worth, kind="mergesort"):
+        w = left[one]
         best = options - 1
         for k in range(options - 1):
-            if cost[w, k] >= cost[w, best]:
-                continue
-            fits = True
-            for q in range(width):
-                r = row[w, k, q]
-                if r >= 0 and demand[w, q] > free[r]:
-                    fits = False
-            if fits:
+            if places.cost[w, k] < places.cost[w, best] and has_room(places, w, k, free, pipe):
                 best = k
         choice[w] = best
-        for q in range(width):
-            if row[w, best, q] >= 0:
-                free[row[w, best, q]] -= demand[w, q]
+        put(places, w, best, -1, free, pipe)
 
-    done = 0
-    for _ in range(passes):
+
+@kernel
+def descend(places: Places, rank: I1, free: I8, pipe: I8, choice: I4) -> int:
+    """Let every workload take a cheaper option that has room until none has; return what it saves.
+
+    `rank` [w, k] are its options, cheapest first; the rest as in `fit`. `choice` must be feasible.
+    """
+    saved = 0
+    better = True
+    while better:
         better = False
-        for w in range(workloads):
-            for k in range(options):
-                now = choice[w]
-                if cost[w, k] >= cost[w, now]:
-                    continue
-                # who moves gives its own room back first
-                for q in range(width):
-                    if row[w, now, q] >= 0:
-                        free[row[w, now, q]] += demand[w, q]
-                short = -1
-                shorts = 0
-                for q in range(width):
-                    r = row[w, k, q]
-                    if r >= 0 and demand[w, q] > free[r]:
-                        shorts += 1
-                        short = r
-                moved = shorts == 0
-                if not moved:
-                    gain = cost[w, now] - cost[w, k]
-                    best_loss = gain
-                    best_other = -1
-                    best_to = -1
-                    for at in range(start[short], start[short + 1]):
-                        v = member[at]
-                        was = choice[v]
-                        if v == w or was == options - 1:
-                            continue
-                        uses = False
-                        for q in range(width):
-                            uses |= row[v, was, q] == short
-                        if not uses:
-                            continue
-                        for q in range(width):
-                            if row[v, was, q] >= 0:
-                                free[row[v, was, q]] += demand[v, q]
-                        fits = True
-                        for q in range(width):
-                            r = row[w, k, q]
-                            if r >= 0 and demand[w, q] > free[r]:
-                                fits = False
-                        if fits:
-                            for q in range(width):
-                                if row[w, k, q] >= 0:
-                                    free[row[w, k, q]] -= demand[w, q]
-                            for to in range(options):
-                                if cost[v, to] == CLOSED or to == was:
-                                    continue
-                                if cost[v, to] - cost[v, was] >= best_loss:
-                                    continue
-                                fits = True
-                                for q in range(width):
-                                    r = row[v, to, q]
-                                    if r >= 0 and demand[v, q] > free[r]:
-                                        fits = False
-                                if fits:
-                                    best_loss = cost[v, to] - cost[v, was]
-                                    best_other = v
-                                    best_to = to
-                            for q in range(width):
-                                if row[w, k, q] >= 0:
-                                    free[row[w, k, q]] += demand[w, q]
-                        for q in range(width):
-                            if row[v, was, q] >= 0:
-                                free[row[v, was, q]] -= demand[v, q]
-                    if best_other >= 0:
-                        was = choice[best_other]
-                        for q in range(width):
-                            if row[best_other, was, q] >= 0:
-                                free[row[best_other, was, q]] += demand[best_other, q]
-                            if row[best_other, best_to, q] >= 0:
-                                free[row[best_other, best_to, q]] -= demand[best_other, q]
-                        choice[best_other] = best_to
-                        moved = True
-                if moved:
+        for w in range(choice.shape[0]):
+            was = choice[w]
+            if was == rank[w, 0]:
+                continue
+            put(places, w, was, 1, free, pipe)
+            for j in range(rank.shape[1]):
+                k = rank[w, j]
+                if places.cost[w, k] >= places.cost[w, was]:
+                    break
+                if has_room(places, w, k, free, pipe):
+                    saved += places.cost[w, was] - places.cost[w, k]
                     choice[w] = k
                     better = True
-                for q in range(width):
-                    if row[w, choice[w], q] >= 0:
-                        free[row[w, choice[w], q]] -= demand[w, q]
-        if not better:
-            break
-        done += 1
-    return done
+                    break
+            put(places, w, choice[w], -1, free, pipe)
+    return saved
+
+
+@kernel
+def draw(state: I8, below: int) -> int:
+    """Return the next of a fixed sequence of whole numbers from 0 up to `below`, as if by chance.
+
+    `state` [1] is from 1 to 2^31 - 2. (Park and Miller 1988, doi:10.1145/63039.63042.)
+    """
+    state[0] = state[0] * 48271 % 2147483647
+    return int(state[0] * below // 2147483647)
+
+
+@kernel
+def recreate(
+    places: Places,
+    core: I4,
+    trials: int,
+    temperature: float,
+    free: I8,
+    pipe: I8,
+    choice: I4,
+    state: I8,
+) -> int:
+    """Take a few neighbours out and put them back in another order; return what that saves.
+
+    So many `trials` times: a workload of `core`, and others that share a place with it, leave; each
+    takes the cheapest option with room, in an order that changes from trial to trial. Kept is what
+    is not dearer, or not by more than a share of `temperature`, which falls (ruin and recreate:
+    Schrimpf et al. 2000, doi:10.1006/jcph.1999.6413; what is near leaves together: Christiaens and
+    Vanden Berghe 2020, doi:10.1287/trsc.2019.0914). `choice` [w] must be feasible, and stays it;
+    `free`, `pipe` as in `fit`; `state` [1] is that of `draw`. Micro-dollars per hour, below 0 where
+    it ended dearer.
+    """
+    workloads, options = places.cost.shape
+    cost, node, demand = places.cost, places.node, places.demand
+    # who is where
+    start = places.start
+    member = np.empty(start[free.shape[0]], np.int32)
+    count = np.zeros(free.shape[0], np.int64)
+    position = np.empty(workloads, np.int32)
+    for w in range(workloads):
+        at = node[w, choice[w]]
+        if at < 0 and choice[w] == 0:
+            at = places.nodes + places.home[w]
+        if at >= 0:
+            position[w] = count[at]
+            member[start[at] + count[at]] = w
+            count[at] += 1
+    out = np.empty(MOST, np.int32)
+    was = np.empty(MOST, np.int32)
+    key = np.empty(MOST)
+    chosen = np.zeros(workloads, np.bool_)
+    unit = 1.0 / 2**20
+    saved = 0
+    for trial in range(trials):
+        warmth = temperature * (1.0 - (1.0 - COOLER) * trial / trials)
+        # who leaves
+        w = core[draw(state, core.shape[0])]
+        out[0] = w
+        n = 1
+        chosen[w] = True
+        want = 2 + draw(state, MOST - 1)
+        for _ in range(4):
+            if n >= want:
+                break
+            one = out[draw(state, n)]
+            k = draw(state, options - 1)
+            if cost[one, k] == CLOSED:
+                continue
+            at = node[one, k]
+            if at < 0 and k == 0:
+                at = places.nodes + places.home[one]
+            if at < 0 or count[at] == 0:
+                continue
+            first = draw(state, count[at])
+            for step in range(min(1 + draw(state, want - n), count[at])):
+                v = member[start[at] + (first + step) % count[at]]
+                if not chosen[v]:
+                    chosen[v] = True
+                    out[n] = v
+                    n += 1
+        before = 0
+        for one in range(n):
+            w = out[one]
+            k = choice[w]
+            chosen[w] = False
+            was[one] = k
+            before += cost[w, k]
+            put(places, w, k, 1, free, pipe)
+            at = node[w, k]
+            if at < 0 and k == 0:
+                at = places.nodes + places.home[w]
+            if at >= 0:
+                count[at] -= 1
+                last = member[start[at] + count[at]]
+                member[start[at] + position[w]] = last
+                position[last] = position[w]
+        # in which order they choose
+        by = draw(state, ORDERS)
+        for one in range(n):
+            w = out[one]
+            chance = 0.5 + unit * draw(state, 2**20)
+            if by == 0:
+                value = chance
+            elif by == 1:
+                value = float(cost[w, options - 1])
+            elif by == 2:
+                value = float(cost[w, options - 1]) / (demand[w, 0] + 1.0) * chance
+            else:
+                least = np.inf
+                next_ = np.inf
+                for k in range(options):
+                    if cost[w, k] != CLOSED:
+                        this = float(cost[w, k])
+                        if this < least:
+                            next_ = least
+                            least = this
+                        elif this < next_:
+                            next_ = this
+                value = (next_ - least) * chance
+            k = was[one]
+            at = one
+            while at > 0 and key[at - 1] < value:
+                key[at] = key[at - 1]
+                out[at] = out[at - 1]
+                was[at] = was[at - 1]
+                at -= 1
+            key[at] = value
+            out[at] = w
+            was[at] = k
+        after = 0
+        for one in range(n):
+            w = out[one]
+            best = options - 1
+            for k in range(options - 1):
+                if cost[w, k] >= cost[w, best] or not has_room(places, w, k, free, pipe):
+                    continue
+                if unit * draw(state, 2**20) >= OVERLOOKED:
+                    best = k
+            choice[w] = best
+            after += cost[w, best]
+            put(places, w, best, -1, free, pipe)
+        worse = after - before
+        if worse <= 0 or worse < warmth * unit * draw(state, 2**20):
+            saved -= worse
+        else:
+            for one in range(n):
+                put(places, out[one], choice[out[one]], 1, free, pipe)
+            for one in range(n):
+                choice[out[one]] = was[one]
+                put(places, out[one], was[one], -1, free, pipe)
+        for one in range(n):
+            w = out[one]
+            k = choice[w]
+            at = node[w, k]
+            if at < 0 and k == 0:
+                at = places.nodes + places.home[w]
+            if at >= 0:
+                position[w] = count[at]
+                member[start[at] + count[at]] = w
+                count[at] += 1
+    return saved

@@ -7,27 +7,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiops.kernels.blocks import price_blocks
-from aiops.kernels.repair import members, repair
+from aiops.kernels import blocks, repair
 from aiops.kernels.rows import F8, I4, I8
+from aiops.placement.ascent import Ascent
 from aiops.placement.instance import CLOSED, MICRO, UNLIMITED, Instance
 
-MEAN, SQUARE = 0.9, 0.99
-"""How slowly the ascent forgets the mean and the square of the excess (Adam, arXiv:1412.6980)."""
-STEP = 0.15
-"""First step of a price, as a share of what a unit costs on average."""
-COOL = 20.0
-"""Rounds after which the steps are half as long."""
+COVER = 0.7
+"""Share of the excess held by the homes whose workloads are sought better places."""
+RISE = 0.1
+"""Of the gap that is good enough: what the bound must rise for prices to climb on."""
+NUDGE = 0.05
+"""First step of prices that were good a moment ago."""
+SEED = 20_221
+"""Of the fixed sequence of numbers that a search tries things by."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """Where the solver stops: never by the clock, so that a replay decides alike."""
 
-    rounds: int = 80
-    """Of the ascent of prices, each over all workloads."""
-    passes: int = 8
-    """Of improvement over all workloads."""
+    gap: float = 2e-4
+    """Good enough: certified distance from the best, as a share."""
+    rounds: int = 160
+    """Of the ascent of prices, each over all homes, at most."""
+    searches: int = 24
+    """For better places, at most."""
+    trials: int = 12
+    """For each workload that is looked at in a search."""
+    heat: float = 1.0
+    """How much dearer a trial may be at first, as a share of what a workload looked at could gain
+    on average."""
+
+
+WARM = Effort(gap=1e-3, rounds=12, searches=4, heat=0.3)
+"""From prices and places that were good a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,225 @@ class Settlement:
         return (self.cost - self.bound) / self.bound if self.bound > 0 else float(self.cost > 0)
 
 
+class Market:
+    """Prices, what every home would do at them, and a feasible choice beside that.
+
+    All of it follows from the instance, the prices and the choice: a market made anew from those
+    three goes on as this one does.
+    """
+
+    def __init__(self, instance: Instance, prices: F8 | None = None) -> None:
+        self.instance = instance
+        w, k = instance.cost.shape
+        self._rank = np.empty((w, k), dtype=np.int8)
+        blocks.rank_options(instance.cost, np.arange(w, dtype=np.int32), self._rank)
+        self._homes = np.arange(len(instance.room), dtype=np.int32)
+        self.prices = np.zeros(len(instance.capacity)) if prices is None else prices.copy()
+        self.wish = np.full(w, k - 1, dtype=np.int32)
+        """[w] what is best for each home at `prices`; it may break what is shared."""
+        self._usage = np.zeros_like(instance.capacity)
+        self._term = np.zeros(len(instance.room), dtype=np.int64)
+        self._price(self._homes)
+        self.choice = np.full(w, k - 1, dtype=np.int32)
+        """[w] a feasible choice."""
+        start = np.zeros(instance.nodes + len(instance.room) + 1, dtype=np.int64)
+        self._places = repair.Places(
+            instance.cost,
+            instance.node,
+            instance.uplink,
+            instance.home,
+            instance.demand,
+            instance.nodes,
+            start,
+        )
+        repair.candidates(self._places)
+        self._free, self._pipe = self._left(self.choice)
+        self._room = instance.room.copy()
+
+    @property
+    def bound(self) -> float:
+        """What no choice is cheaper than."""
+        return self._bound(self.prices, self._term)
+
+    @property
+    def cost(self) -> int:
+        """What the choice costs."""
+        return self.instance.total(self.choice)
+
+    def settled(self) -> Settlement:
+        """Return where the market stands."""
+        return Settlement(self.choice.copy(), self.prices.copy(), self.cost, math.ceil(self.bound))
+
+    def climb(self, effort: Effort, step: float = 1.0) -> None:
+        """Move to prices with a higher bound; `step` as `Ascent` takes it."""
+        ascent, best = Ascent(self.instance, self.prices, step), self.bound
+        term, usage, wish = self._term.copy(), self._usage.copy(), self.wish.copy()
+        homes = self._in_doubt()
+        for _ in range(effort.rounds):
+            if ascent.stalls(best, RISE * effort.gap * abs(best)):
+                break
+            prices = ascent.step(usage)
+            if prices is None:
+                break
+            self._solve(homes, prices, usage, wish, term)
+            bound = self._bound(prices, term)
+            if bound > best:
+                best, self.prices = bound, prices.copy()
+                self._term, self._usage, self.wish = term.copy(), usage.copy(), wish.copy()
+
+    def take(self, choice: I4) -> None:
+        """Take `choice` [w], made feasible: the least regretted leave what is over."""
+        one = self.instance
+        nowhere = one.cost.shape[1] - 1
+        shut = one.cost[np.arange(len(choice)), choice] == CLOSED
+        self.choice = np.where(shut, nowhere, choice).astype(np.int32)
+        self._free, self._pipe = self._left(self.choice)
+        self._fit()
+
+    def change(self, instance: Instance, homes: I4) -> I4:
+        """Go on with an instance that differs in costs and rooms of `homes`, and in nothing else.
+
+        Its arrays may be those of the present one, written to. These homes get what they wish for
+        at the present prices, and what that breaks is made to fit. Returned are the homes whose
+        workloads were moved, and `homes`.
+        """
+        rows = rows_of(instance.block, homes)
+        blocks.rank_options(instance.cost, rows, self._rank)
+        self.instance = instance
+        self._places = self._places._replace(cost=instance.cost)
+        self._price(homes)
+        self._free[instance.nodes + homes] += instance.room[homes] - self._room[homes]
+        self._room[homes] = instance.room[homes]
+        before = self.choice.copy()
+        self._shift(rows, 1)
+        self.choice[rows] = self.wish[rows]
+        self._shift(rows, -1)
+        self._fit()
+        moved = instance.home[np.flatnonzero(self.choice != before)]
+        return np.union1d(homes, moved).astype(np.int32)
+
+    def refresh(self, instance: Instance, homes: I4, effort: Effort | None = None) -> None:
+        """Settle again after `change`, with work in proportion to what changed."""
+        effort = effort or WARM
+        self.search(effort, self.change(instance, homes))
+        if self.cost - self.bound > effort.gap * self.bound:
+            self.climb(effort, NUDGE)
+            self.search(effort)
+
+    def search(self, effort: Effort, homes: I4 | None = None) -> None:
+        """Look for cheaper places until the gap is small enough; never ends dearer.
+
+        Args:
+            effort: when to stop.
+            homes: look there only; None: wherever something is to be gained.
+        """
+        state = np.array([SEED], dtype=np.int64)
+        bound, cost = self.bound, self.cost
+        choice, free, pipe = self.choice.copy(), self._free.copy(), self._pipe.copy()
+        least = cost
+        excess = np.zeros(len(self.instance.room))
+        for _ in range(effort.searches):
+            if least - bound <= effort.gap * bound:
+                break
+            self._excess(self._homes if homes is None else homes, choice, excess)
+            core = self._core(excess)
+            if not len(core):
+                break
+            heat = effort.heat * max(0.0, float(excess.sum())) / len(core)
+            cost -= repair.recreate(
+                self._places, core, effort.trials * len(core), heat, free, pipe, choice, state
+            )
+            cost -= repair.descend(self._places, self._rank, free, pipe, choice)
+            if cost < least:
+                least, self.choice = cost, choice.copy()
+                self._free, self._pipe = free.copy(), pipe.copy()
+
+    def _fit(self) -> None:
+        repair.fit(self._places, self.prices, self._free, self._pipe, self.choice)
+        repair.descend(self._places, self._rank, self._free, self._pipe, self.choice)
+
+    def _core(self, excess: F8) -> I4:
+        """Return the workloads of the homes that hold most of the `excess` [d]."""
+        some = np.flatnonzero(excess > 0.5)
+        order = some[np.argsort(-excess[some], kind="stable")]
+        held = np.cumsum(excess[order])
+        most = np.searchsorted(held, COVER * held[-1:]).sum() + 1
+        hot = np.zeros(len(excess), dtype=np.bool_)
+        hot[order[:most]] = True
+        return np.flatnonzero(hot[self.instance.home]).astype(np.int32)
+
+    def _excess(self, homes: I4, choice: I4, excess: F8) -> None:
+        """Write how much dearer than its own best each of `homes` is with `choice`.
+
+        What these sum to, and priced capacity that nobody uses, is all there is between the cost
+        and the bound: where a plan can be bettered at all.
+        """
+        one = self.instance
+        blocks.price_choice(
+            homes,
+            one.block,
+            one.cost,
+            one.node,
+            one.uplink,
+            one.demand,
+            one.nodes,
+            self.prices,
+            choice,
+            excess,
+        )
+        excess[homes] -= self._term[homes] / 1e3
+
+    def _in_doubt(self) -> I4:
+        """Return the homes that do not keep all they have whatever is priced."""
+        one = self.instance
+        surely = (self.wish == 0) & (self._rank[:, 0] == 0) & (one.node[:, 0] < 0)
+        doubts = np.bincount(one.home[~surely], minlength=len(one.room))
+        return np.flatnonzero(doubts).astype(np.int32)
+
+    def _price(self, homes: I4) -> None:
+        self._solve(homes, self.prices, self._usage, self.wish, self._term)
+
+    def _solve(self, homes: I4, prices: F8, usage: I8, choice: I4, term: I8) -> None:
+        one = self.instance
+        blocks.price_blocks(
+            homes,
+            one.block,
+            one.cost,
+            self._rank,
+            one.node,
+            one.uplink,
+            one.demand,
+            one.room,
+            one.nodes,
+            prices,
+            usage,
+            choice,
+            term,
+        )
+
+    def _bound(self, prices: F8, term: I8) -> float:
+        priced = np.flatnonzero(prices > 0.0)
+        paid = prices[priced] * (self.instance.capacity[priced] / MICRO)
+        return int(term.sum()) / 1e3 - float(paid.sum())
+
+    def _shift(self, rows: I4, sign: int) -> None:
+        """Give back what the workloads `rows` take, or take it where `sign` is -1."""
+        one, k = self.instance, self.choice[rows]
+        at, link = one.node[rows, k], one.uplink[rows, k]
+        at = np.where((at < 0) & (k == 0), one.nodes + one.home[rows], at)
+        here, crossing = at >= 0, link >= 0
+        np.add.at(self._free, at[here], sign * one.demand[rows[here], :3])
+        np.add.at(self._pipe, link[crossing], sign * one.demand[rows[crossing], 3])
+
+    def _left(self, choice: I4) -> tuple[I8, I8]:
+        """Return what `choice` leaves of places [p, 3], homes after shared nodes, and uplinks."""
+        one = self.instance
+        at_home, shared = one.usage(choice)
+        left = one.capacity - shared
+        places = np.concatenate([left[: 3 * one.nodes].reshape(-1, 3), one.room - at_home])
+        return places, left[3 * one.nodes :].copy()
+
+
 def settle(
     instance: Instance,
     prices: F8 | None = None,
@@ -60,87 +292,20 @@ def settle(
     Args:
         instance: the problem.
         prices: [r] to start from, as of an earlier plan; None: nothing is priced.
-        start: [w] where everybody is; it is mended too, and kept if it is no dearer.
+        start: [w] where everybody is; kept if what is found is no cheaper.
         effort: when to stop.
     """
     effort = effort or Effort()
-    w = len(instance.cost)
-    finite = instance.capacity < UNLIMITED
-    unit = _unit_cost(instance)[finite]
-    price = np.zeros(len(instance.capacity)) if prices is None else prices.copy()
-    best_price, best_bound, best_choice = price.copy(), -np.inf, np.full(w, -1, dtype=np.int32)
-    mean = square = np.zeros(int(finite.sum()))
-    for at in range(effort.rounds + 1):
-        choice, usage, bound = evaluate(instance, price)
-        if bound > best_bound:
-            best_price, best_bound, best_choice = price.copy(), bound, choice
-        excess = (usage[finite] - instance.capacity[finite]) / np.maximum(
-            1.0, instance.capacity[finite]
-        )
-        if not (excess > 0.0).any() and not price.any():
-            break
-        mean = MEAN * mean + (1.0 - MEAN) * excess
-        square = SQUARE * square + (1.0 - SQUARE) * excess**2
-        slope = mean / (1.0 - MEAN ** (at + 1))
-        size = np.sqrt(square / (1.0 - SQUARE ** (at + 1))) + 1e-12
-        step = STEP * unit / (1.0 + at / COOL)
-        price[finite] = np.maximum(0.0, price[finite] + step * slope / size)
-    mended = mend(instance, best_choice, best_price, effort.passes)
+    market = Market(instance, prices)
+    market.climb(effort, 1.0 if prices is None else NUDGE)
+    market.take(market.wish)
     if start is not None:
-        open_ = instance.cost[np.arange(w), start] != CLOSED
-        shed = instance.cost.shape[1] - 1
-        stayed = np.where(open_, start, shed).astype(np.int32)
-        stayed = mend(instance, stayed, best_price, effort.passes)
-        if instance.total(stayed) <= instance.total(mended):
-            mended = stayed
-    # Costs are whole, so the least of them is no less than the next whole number.
-    return Settlement(mended, best_price, instance.total(mended), math.ceil(best_bound))
-
-
-def evaluate(instance: Instance, price: F8) -> tuple[I4, I8, float]:
-    """Return what is best for each home at `price` [r]: choice [w], its usage [r], the bound."""
-    choice = np.empty(len(instance.cost), dtype=np.int32)
-    usage = np.empty_like(instance.capacity)
-    term = np.empty(len(instance.block) - 1)
-    price_blocks(
-        instance.block,
-        instance.cost,
-        instance.node,
-        instance.uplink,
-        instance.demand,
-        instance.room,
-        instance.nodes,
-        price,
-        usage,
-        choice,
-        term,
-    )
-    # Whole thousandths below each term: a sum that is the same in any order, and never above.
-    below = int(np.floor(1e3 * term - 1e-6 * np.abs(term)).astype(np.int64).sum()) / 1e3
-    priced = np.flatnonzero(price > 0.0)
-    return choice, usage, below - float((price[priced] * (instance.capacity[priced] / MICRO)).sum())
-
-
-def mend(instance: Instance, choice: I4, price: F8, passes: int) -> I4:
-    """Return a feasible choice [w] near `choice`, improved in so many passes."""
-    row, capacity = as_rows(instance)
-    start = np.zeros(len(capacity) + 1, dtype=np.int64)
-    members(row, start, np.empty(0, dtype=np.int32))
-    member = np.empty(start[-1], dtype=np.int32)
-    members(row, start, member)
-    mended = choice.copy()
-    repair(
-        instance.cost,
-        row,
-        instance.demand,
-        capacity,
-        start,
-        member,
-        _loss(instance, choice, price),
-        passes,
-        mended,
-    )
-    return mended
+        fresh, cost = market.choice, market.cost
+        market.take(start)
+        if market.cost > cost:
+            market.take(fresh)
+    market.search(effort)
+    return market.settled()
 
 
 def as_rows(instance: Instance) -> tuple[I4, I8]:
@@ -160,25 +325,9 @@ def as_rows(instance: Instance) -> tuple[I4, I8]:
     return row, capacity
 
 
-def _loss(instance: Instance, choice: I4, price: F8) -> F8:
-    """Return how much dearer, with prices, the next best option of each workload is."""
-    rows = np.arange(len(choice))
-    demand = instance.demand / MICRO
-    priced = np.where(instance.cost == CLOSED, np.inf, instance.cost.astype(np.float64))
-    for resource in range(3):
-        of_node = np.append(price[resource : 3 * instance.nodes : 3], 0.0)
-        priced += of_node[instance.node] * demand[:, resource : resource + 1]
-    priced += np.append(price[3 * instance.nodes :], 0.0)[instance.uplink] * demand[:, 3:]
-    here = priced[rows, choice]
-    priced[rows, choice] = np.inf
-    return np.asarray(np.maximum(0.0, np.nan_to_num(priced.min(axis=1) - here, posinf=1e300)))
-
-
-def _unit_cost(instance: Instance) -> F8:
-    """Return [r] what a unit of each row costs on average: the scale on which prices move."""
-    asked = instance.demand.sum(axis=0) / MICRO
-    unit = float(instance.cost.min(axis=1).sum()) / np.maximum(asked, 1e-6)
-    uplinks = len(instance.capacity) - 3 * instance.nodes
-    return np.asarray(
-        np.concatenate([np.tile(unit[:3], instance.nodes), np.full(uplinks, unit[3])])
-    )
+def rows_of(block: I4, homes: I4) -> I4:
+    """Return the workloads of `homes`, one home after the other."""
+    count = block[homes + 1] - block[homes]
+    ends = np.cumsum(count)
+    within = np.arange(int(count.sum())) - np.repeat(ends - count, count)
+    return np.asarray(np.repeat(block[homes], count) + within, dtype=np.int32)

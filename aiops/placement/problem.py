@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiops.fleet.inventory import Inventory
-from aiops.kernels.rows import B1, I4, I8
+from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.placement.conditions import Conditions, believed
 from aiops.placement.criteria import (
     ABSENT,
@@ -60,6 +60,8 @@ class PlacementMemory(NamedTuple):
     """[w] when it came there, ns; `NEVER`: it has always been there."""
     ruled_out_ts: I8
     """[w, k] when an option was last ruled out, ns; `NEVER`: it never was."""
+    prices: F8
+    """[r] of the shared rows of the last instance; empty where that was another."""
     plan_id: Ids
     """[1] of the last plan; empty before the first."""
 
@@ -74,6 +76,7 @@ def at_home(topology: Topology) -> PlacementMemory:
         choice=np.zeros(w, dtype=np.int32),
         since_ts=np.full(w, NEVER, dtype=np.int64),
         ruled_out_ts=np.full(topology.option.shape, NEVER, dtype=np.int64),
+        prices=np.empty(0),
         plan_id=np.array([""], dtype=np.str_),
     )
 
@@ -377,7 +380,7 @@ def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory
     return fresh._replace(plan_id=memory.plan_id)
 
 
-def remembered(problem: PlacementProblem, choice: I4, plan_id: str) -> PlacementMemory:
+def remembered(problem: PlacementProblem, choice: I4, prices: F8, plan_id: str) -> PlacementMemory:
     """Return the memory of a fleet in which `choice` [w] was made at the problem's time."""
     driven_out = (problem.mask_reason & EVICTS) != 0
     return PlacementMemory(
@@ -387,5 +390,6 @@ def remembered(problem: PlacementProblem, choice: I4, plan_id: str) -> Placement
         choice=choice,
         since_ts=np.where(choice == problem.current, problem.since_ts, problem.ts),
         ruled_out_ts=np.where(driven_out, problem.ts, problem.ruled_out_ts),
+        prices=prices,
         plan_id=np.array([plan_id], dtype=np.str_),
     )

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from aiops.kernels.rows import I4
+from aiops.kernels.rows import F8, I4
 from aiops.placement.instance import UNLIMITED, Instance
-from aiops.placement.market import settle
+from aiops.placement.market import WARM, Settlement, settle
 from aiops.placement.plan import Plan, name_plan
 from aiops.placement.problem import PlacementMemory, PlacementProblem, remembered
 from aiops.placement.sequence import sequence
 
 __all__ = ["PlacementMemory", "solve"]
+
+DRIFTED = 0.01
+"""Gap beyond which prices are sought afresh."""
 
 
 def solve(
@@ -30,7 +33,7 @@ def solve(
     """
     instance, rows = instance_of(problem)
     before = problem.current[rows]
-    settled = settle(instance, start=before)
+    settled = _settled(instance, before, np.empty(0) if memory is None else memory.prices)
     order = sequence(
         instance,
         before,
@@ -53,7 +56,16 @@ def solve(
         cost=_total(problem, choice),
         bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
     )
-    return plan, remembered(problem, reached, plan.id)
+    return plan, remembered(problem, reached, settled.prices, plan.id)
+
+
+def _settled(instance: Instance, before: I4, prices: F8) -> Settlement:
+    """Go on from the last prices if they are of this fleet, and from nothing if that fails."""
+    if len(prices) == len(instance.capacity):
+        settled = settle(instance, prices, before, WARM)
+        if settled.gap <= DRIFTED:
+            return settled
+    return settle(instance, start=before)
 
 
 def instance_of(problem: PlacementProblem) -> tuple[Instance, I4]:

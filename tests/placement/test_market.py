@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aiops.errors import InputError
-from aiops.placement.instance import MICRO, read_instance, write_instance
-from aiops.placement.market import Effort, evaluate, settle
+from aiops.placement.instance import CLOSED, MICRO, read_instance, write_instance
+from aiops.placement.market import Effort, Market, rows_of, settle
 from tests.oracles import place as oracle
 from tests.placement.instances import plain, random_instance
 
@@ -48,7 +49,7 @@ def test_any_prices_give_a_bound(seed):
     rng = np.random.default_rng(seed)
     price = np.where(rng.random(len(instance.capacity)) < 0.5, 0.0, rng.uniform(0, 900, 8))
     price[2:6:3] = 0.0  # power of shared nodes is unlimited here
-    assert evaluate(instance, price)[2] <= best
+    assert Market(instance, price).bound <= best
 
 
 def test_who_stays_is_no_dearer_than_who_starts_afresh():
@@ -70,7 +71,7 @@ def test_an_instance_and_its_plan_survive_a_file(tmp_path):
     at_home, shared = read.usage(choice)
     assert (at_home <= read.room).all()
     assert (shared <= read.capacity).all()
-    bound = evaluate(read, prices)[2]
+    bound = Market(read, prices).bound
     assert math.ceil(bound) == settled.bound
     np.savez(tmp_path / "other.npz", cost=np.zeros(3))
     with pytest.raises(InputError, match="has no block"):
@@ -85,3 +86,74 @@ def test_prices_are_zero_where_nothing_is_scarce():
     assert (home <= instance.room).all()
     assert settled.cost == settled.bound
     assert instance.capacity.min() > MICRO
+
+
+def changed(instance, rng, homes):
+    """Return `instance` with other costs and rooms of `homes`."""
+    cost, room = instance.cost.copy(), instance.room.copy()
+    rows = rows_of(instance.block, homes)
+    some = (rng.random((len(rows), cost.shape[1])) < 0.6) & (cost[rows] != CLOSED)
+    shown = np.minimum(cost[rows], 10**6)
+    moved = (shown * rng.uniform(0.3, 3.0, some.shape)).astype(np.int64)
+    cost[rows] = np.where(some, moved, cost[rows])
+    some[:, -1] = True
+    cost[rows] = np.where(~some & (rng.random(some.shape) < 0.3), CLOSED, cost[rows])
+    room[homes] = (room[homes] * rng.uniform(0.3, 1.7, (len(homes), 3))).astype(np.int64)
+    return replace(instance, cost=cost, room=room)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_refreshed_market_is_one_made_anew_from_its_prices_and_choice(seed):
+    rng = np.random.default_rng(seed)
+    instance = random_instance(seed, w=60, nodes=4, tight=1.0 + seed % 3)
+    first = settle(instance)
+    market = Market(instance, first.prices)
+    market.take(first.choice)
+    for _ in range(10):
+        homes = np.sort(rng.choice(len(instance.room), 3, replace=False)).astype(np.int32)
+        instance = changed(instance, rng, homes)
+        market.refresh(instance, homes)
+        assert oracle.violated(*plain(instance), market.choice.tolist()) == []
+        anew = Market(instance, market.prices)
+        anew.take(market.choice)
+        assert anew.bound == market.bound <= market.cost
+        assert anew.choice.tolist() == market.choice.tolist()
+        for one, other in (
+            (anew._free, market._free),
+            (anew._pipe, market._pipe),
+            (anew._usage, market._usage),
+            (anew._rank, market._rank),
+            (anew.wish, market.wish),
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_gap_stays_small_over_many_changes():
+    rng = np.random.default_rng(5)
+    instance = random_instance(5, w=300, nodes=6, tight=0.7)
+    market = Market(instance)
+    market.climb(Effort())
+    market.take(market.wish)
+    market.search(Effort())
+    for _ in range(60):
+        homes = np.sort(rng.choice(len(instance.room), 3, replace=False)).astype(np.int32)
+        instance = changed(instance, rng, homes)
+        market.refresh(instance, homes)
+    afresh = settle(instance)
+    assert market.cost <= 1.02 * afresh.cost
+    assert market.bound >= 0.98 * afresh.bound
+
+
+def test_homes_without_workloads_are_no_trouble():
+    instance = random_instance(2, w=10, tight=2.0)
+    block = np.concatenate([[0, 0], instance.block[1:], [10]]).astype(np.int32)
+    room = np.concatenate([instance.room[:1], instance.room, instance.room[:1]])
+    settled = settle(replace(instance, block=block, room=room))
+    assert settled.bound <= settled.cost
+    nobody = replace(
+        instance,
+        block=np.zeros(2, np.int32),
+        room=instance.room[:1],
+        **{name: getattr(instance, name)[:0] for name in ("cost", "node", "uplink", "demand")},
+    )
+    assert settle(nobody).cost == 0
