@@ -286,6 +286,8 @@ def recreate(
                 break
             one = out[draw(state, n)]
             k = draw(state, options - 1)
+            if n == 1 and cost[one, k] >= cost[one, choice[one]]:
+                k = draw(state, options - 1)  # rather where it would like to be
             if cost[one, k] == CLOSED:
                 continue
             at = node[one, k]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aiops.kernels import blocks, repair
+from aiops.kernels import blocks, exact, repair
 from aiops.kernels.rows import F8, I4, I8
 from aiops.placement.ascent import Ascent
 from aiops.placement.instance import CLOSED, MICRO, UNLIMITED, Instance
@@ -18,6 +18,10 @@ RISE = 0.1
 """Of the gap that is good enough: what the bound must rise for prices to climb on."""
 NUDGE = 0.05
 """First step of prices that were good a moment ago."""
+FEW = 16
+"""Workloads up to which all choices that could be better are looked at."""
+BRANCHES = 200_000
+"""So many of them at most."""
 SEED = 20_221
 """Of the fixed sequence of numbers that a search tries things by."""
 
@@ -167,6 +171,28 @@ class Market:
             self.climb(effort, NUDGE)
             self.search(effort)
 
+    def enumerate(self) -> bool:
+        """Make the choice the best there is; return whether that is proven: for a few workloads."""
+        one = self.instance
+        row, capacity = as_rows(one)
+        ranked = np.take_along_axis(one.cost, self._rank.astype(np.intp), axis=1)
+        # who has most to lose is asked first
+        order = np.argsort(ranked[:, 0] - np.minimum(ranked[:, 1], ranked[:, 0] + 2**40))
+        choice = self.choice.copy()
+        proven = exact.improve(
+            one.cost,
+            row,
+            one.demand,
+            capacity,
+            self._rank,
+            order.astype(np.int32),
+            BRANCHES,
+            choice,
+        )
+        self.choice = choice
+        self._free, self._pipe = self._left(choice)
+        return proven
+
     def search(self, effort: Effort, homes: I4 | None = None) -> None:
         """Look for cheaper places until the gap is small enough; never ends dearer.
 
@@ -304,6 +330,8 @@ def settle(
         market.take(start)
         if market.cost > cost:
             market.take(fresh)
+    if len(instance.cost) <= FEW and market.enumerate():
+        return replace(market.settled(), bound=market.cost)
     market.search(effort)
     return market.settled()
 

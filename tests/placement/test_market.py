@@ -24,14 +24,11 @@ def test_the_optimum_lies_between_bound_and_cost(seed):
     assert settled.bound <= best <= settled.cost == instance.total(settled.choice)
 
 
-def test_small_instances_are_near_the_optimum():
-    excess = []
+def test_of_a_few_workloads_the_best_plan_is_found():
     for seed in range(100, 160):
-        instance = random_instance(seed, w=5, tight=2.0)
-        best = oracle.optimum(*plain(instance))
-        excess.append((settle(instance).cost - best) / best)
-    assert np.mean(np.array(excess) == 0.0) > 0.8
-    assert np.mean(excess) < 0.01
+        instance = random_instance(seed, w=6, tight=2.0)
+        settled = settle(instance)
+        assert settled.bound == settled.cost == oracle.optimum(*plain(instance))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -58,7 +55,8 @@ def test_who_stays_is_no_dearer_than_who_starts_afresh():
         first = settle(instance)
         again = settle(instance, start=first.choice)
         assert again.cost <= first.cost
-        assert settle(instance, start=again.choice).choice.tolist() == again.choice.tolist()
+        third = settle(instance, start=again.choice)
+        assert third.cost < again.cost or third.choice.tolist() == again.choice.tolist()
 
 
 def test_an_instance_and_its_plan_survive_a_file(tmp_path):
