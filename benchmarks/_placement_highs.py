@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from dataclasses import dataclass
 
@@ -95,8 +96,9 @@ def model(instance: Instance, relaxed: bool) -> highspy.HighsLp:
 
 
 def _run(answer, instance: Instance, gap: float | None, limit_s: float, seed: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # it greets on the descriptor itself
     solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
+    solver.silent()
     solver.setOptionValue("threads", 1)
     solver.setOptionValue("random_seed", seed)
     solver.setOptionValue("time_limit", limit_s)
