@@ -10,7 +10,7 @@ import numpy as np
 from aiops.kernels.rows import F8, I8
 from aiops.kernels.work import Patience
 from aiops.placement import stability
-from benchmarks._stability_data import Trace
+from benchmarks._stability_data import DOLLARS, Trace
 
 Policy = Callable[[F8, I8], I8]
 """Measured costs [w, k], where each is [w] -> where each goes [w]."""
@@ -111,7 +111,7 @@ class Engine:
 
     def __call__(self, measured: F8, at: I8) -> I8:
         rows, open_ = np.arange(len(at)), np.isfinite(measured)
-        cost = np.rint(_finite(measured)).astype(np.int64)
+        cost = np.rint(np.where(open_, measured, DOLLARS)).astype(np.int64)
         move = np.tile(np.rint(self.move).astype(np.int64)[:, None], (1, cost.shape[1]))
         move[rows, at] = 0
         elapsed_s = self.tick_s if self.began else 0.0

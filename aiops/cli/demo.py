@@ -38,8 +38,8 @@ from aiops.placement.topology import PlacementSettings
 
 EPOCH_S = 3600
 """Devices of the demo report hourly."""
-DWELL_S = 24 * EPOCH_S
-"""A workload stays at least so long where it was put."""
+HORIZON_S = 24 * EPOCH_S
+"""Over which what a place costs now is taken to last."""
 HEAT = ("temperature", "°C")
 """What the reason of a move says when it was for heat."""
 DAY_NS = 86_400_000_000_000
@@ -76,7 +76,7 @@ def demo(
     engine = Engine(
         rules(None, ALARM_BUDGET),
         inventory=simulation.inventory(),
-        placement=PlacementSettings(dwell_s=DWELL_S),
+        placement=PlacementSettings(horizon_s=HORIZON_S),
         epoch_s=EPOCH_S,
         lateness_s=2 * EPOCH_S,
     )

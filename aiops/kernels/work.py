@@ -16,7 +16,7 @@ class Work(NamedTuple):
     owed: F8
     """[w, k] micro-dollars: work function less its minimum. NaN: the option is new."""
     level: F8
-    """[w, k] micro-dollars per hour: what it costs when open, smoothed."""
+    """[w, k] micro-dollars per hour: what it costs, smoothed; where closed, what is lost then."""
     spent: F8
     """[w] micro-dollars, moves included."""
     least: F8
@@ -49,8 +49,9 @@ def advance(
 ) -> None:
     """Advance `work` by `elapsed_h`, and write what to add to costs so that the least decides.
 
-    `cost` [w, k] are micro-dollars per hour, `open_` where one may be, `move` [w, k] what it costs
-    to get there from option `current` [w]. `forget` is the weight of what is new in `level`.
+    `cost` [w, k] are micro-dollars per hour, what is lost where it is closed; `open_` where one may
+    be; `move` [w, k] what it costs to get there from option `current` [w]. `forget` is the weight
+    of what is new in `level`.
 
     The work function of an option is the least that any sequence of places that ends there could
     have cost (Borodin, Linial, Saks 1992, doi:10.1145/146585.146588); moving is the same between
@@ -77,13 +78,13 @@ def advance(
         for k in range(options):
             known = not np.isnan(work.owed[w, k])
             ahead[k] = work.owed[w, k] if known else (0.0 if k == here else dear)
+            if np.isnan(work.level[w, k]):
+                work.level[w, k] = cost[w, k]
+            else:
+                work.level[w, k] += forget * (cost[w, k] - work.level[w, k])
             if open_[w, k]:
                 ahead[k] += cost[w, k] * elapsed_h
                 lowest = min(lowest, ahead[k])
-                if np.isnan(work.level[w, k]):
-                    work.level[w, k] = cost[w, k]
-                else:
-                    work.level[w, k] += forget * (cost[w, k] - work.level[w, k])
             else:
                 ahead[k] = np.inf
         if lowest == np.inf:

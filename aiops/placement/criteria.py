@@ -35,8 +35,6 @@ AWAY_SHARE = 0.05
 """Share of its value a workload loses away from home: why it returns when all is well."""
 FRESH_S = 7200.0
 """However slow the rhythm of a node: what it last said is not news after this."""
-SETTLE_S = 1800.0
-"""An option that was ruled out must have been admissible for so long to be moved to."""
 
 
 Judge = Callable[[Options], F8]
@@ -211,11 +209,6 @@ def cordon_blocks(o: Options) -> B1:
     return o.arriving & o.cordoned
 
 
-def settling_blocks(o: Options) -> B1:
-    """Was ruled out a moment ago: a noisy reading at a limit must not make work flap."""
-    return o.arriving & (o.well_s < SETTLE_S)
-
-
 CRITERIA: dict[str, Criterion] = {
     "battery": Criterion(
         cost=battery_cost,
@@ -317,12 +310,6 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "cordon": Criterion(
         blocks=cordon_blocks, clause="is cordoned: nothing is moved to it", evicts=False
-    ),
-    "settling": Criterion(
-        blocks=settling_blocks,
-        clause=f"was ruled out {{well_s:.0f}} s ago, must be well for {SETTLE_S:.0f} s",
-        evicts=False,
-        worse={"well_s": -1},
     ),
 }
 

@@ -52,7 +52,7 @@ class Option:
     move_cost: int
     """Once, to get there from where it was."""
     effective: int
-    """Per hour, with the move spread over the dwell: what was compared."""
+    """Per hour, with what a move must overcome: what was compared."""
     blocked: tuple[str, ...]
     """Why it was not open, in words; empty: it was."""
 
@@ -82,21 +82,18 @@ class Explanation:
     """Where it was when the plan was made."""
     options: tuple[Option, ...]
     """Home first, ``shed`` last."""
-    held_until_ts: int | None
-    """It stays until then because it moved only recently; None: it is free to move."""
+    held: bool
+    """It stays because its node is silent."""
     runner_up: str | None
     """The cheapest other place that was open."""
     margin: int | None
-    """By how much the runner-up is dearer per hour; negative only when it is held."""
+    """By how much the runner-up is dearer per hour; below 0 only where others gain by it."""
     flips: tuple[Flip, ...]
     """Smallest first, relative to each variable's range."""
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values."""
-        return asdict(self) | {
-            "ts": rfc3339(self.ts),
-            "held_until_ts": None if self.held_until_ts is None else rfc3339(self.held_until_ts),
-        }
+        return asdict(self) | {"ts": rfc3339(self.ts)}
 
     def text(self) -> str:
         """Return it in plain words and one table, at most 80 columns wide."""
@@ -105,9 +102,8 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         was = "" if self.choice == self.before else f", was at {self.before}"
         yield from _wrap(f"{self.workload} is at {self.choice}{was} ({rfc3339(self.ts)}).")
-        if self.held_until_ts is not None:
-            until = rfc3339(self.held_until_ts)
-            yield from _wrap(f"It moved only recently and stays until {until}.")
+        if self.held:
+            yield from _wrap("Its node is silent: unreachable is not dead, so it stays.")
         yield "micro-dollars per hour:"
         weight = {name: max(option.terms[name] for option in self.options) for name in TERMS}
         used = [name for name in TERMS if weight[name]]
@@ -143,7 +139,6 @@ def explain(problem: PlacementProblem, choice: I4, i: int) -> Explanation:
     open_ = (problem.mask_reason[i] == 0) & fits
     others = np.flatnonzero(open_ & (np.arange(len(open_)) != k))
     runner = int(others[problem.effective[i, others].argmin()]) if len(others) else None
-    dwell_ns = int(problem.settings.dwell_s * SECOND)
     terms = problem.terms_of(i)
     return Explanation(
         workload=problem.topology.workload[i],
@@ -155,7 +150,7 @@ def explain(problem: PlacementProblem, choice: I4, i: int) -> Explanation:
             for at in range(len(open_))
             if not problem.topology.absent[i, at]
         ),
-        held_until_ts=int(problem.since_ts[i]) + dwell_ns if problem.held[i] else None,
+        held=bool(problem.held[i]),
         runner_up=None if runner is None else place_name(problem, i, runner),
         margin=None
         if runner is None

@@ -99,8 +99,6 @@ class Options(NamedTuple):
     """Signal at the home."""
     link_mbit_s: F8
     """What the way between home and node carries."""
-    well_s: F8
-    """Time since the option was last ruled out; inf: never."""
 
 
 class Nodes(NamedTuple):
@@ -148,14 +146,13 @@ def nodes_of(topology: Topology, conditions: Conditions, risk: F8) -> Nodes:
     )
 
 
-def gather(topology: Topology, nodes: Nodes, current: I4, well_s: F8, rows: Some) -> Options:
+def gather(topology: Topology, nodes: Nodes, current: I4, rows: Some) -> Options:
     """Return the facts of the options of some workloads.
 
     Args:
         topology: the inventory.
         nodes: as `nodes_of` gives them.
         current: [w] option where each workload is.
-        well_s: [rows, k] time since an option was last ruled out; inf: never.
         rows: which workloads.
     """
     at = topology.option[rows]
@@ -192,7 +189,6 @@ def gather(topology: Topology, nodes: Nodes, current: I4, well_s: F8, rows: Some
         loss_ratio=either(nodes.loss_ratio),
         rssi_dbm=np.broadcast_to(nodes.rssi_dbm[home], shape),
         link_mbit_s=np.where(remote, link, np.nan),
-        well_s=well_s,
     )
 
 

@@ -74,7 +74,7 @@ class Move:
 class Plan:
     """A choice for each workload, in whole micro-dollars per hour.
 
-    `cost` and `bound` count each chosen option and its move, spread over the dwell.
+    `cost` and `bound` count each chosen option and what its move has to overcome.
     """
 
     id: str

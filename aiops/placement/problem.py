@@ -11,12 +11,13 @@ import numpy as np
 
 from aiops.fleet.inventory import Inventory
 from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.kernels.work import Work
+from aiops.placement import stability
 from aiops.placement.conditions import Conditions, believed
 from aiops.placement.criteria import (
     ABSENT,
     BIT,
     CRITERIA,
-    EVICTS,
     FRESH_S,
     TERMS,
     facts,
@@ -56,10 +57,16 @@ class PlacementMemory(NamedTuple):
     """[w, k] index into `node`; -1: none, in the last column `shed`."""
     choice: I4
     """[w] option where each workload is."""
-    since_ts: I8
-    """[w] when it came there, ns; `NEVER`: it has always been there."""
-    ruled_out_ts: I8
-    """[w, k] when an option was last ruled out, ns; `NEVER`: it never was."""
+    owed: F8
+    """[w, k] as in `kernels.work.Work`; so the next three."""
+    level: F8
+    """[w, k]"""
+    spent: F8
+    """[w]"""
+    least: F8
+    """[w]"""
+    ts: I8
+    """[1] of the last plan, ns; `NEVER`: there was none."""
     prices: F8
     """[r] of the shared rows of the last instance; empty where that was another."""
     plan_id: Ids
@@ -74,8 +81,8 @@ def at_home(topology: Topology) -> PlacementMemory:
         node=topology.node_ids,
         option=topology.option,
         choice=np.zeros(w, dtype=np.int32),
-        since_ts=np.full(w, NEVER, dtype=np.int64),
-        ruled_out_ts=np.full(topology.option.shape, NEVER, dtype=np.int64),
+        **stability.unknown(topology.option.shape)._asdict(),
+        ts=np.array([NEVER], dtype=np.int64),
         prices=np.empty(0),
         plan_id=np.array([""], dtype=np.str_),
     )
@@ -106,22 +113,17 @@ class PlacementProblem:
     """[w, k] micro-dollars, once."""
     current: I4
     """[w] option where each workload is."""
-    since_ts: I8
-    """[w] when it came there, ns; `NEVER`: always."""
-    ruled_out_ts: I8
-    """[w, k] before this problem, ns."""
+    bias: I8
+    """[w, k] micro-dollars per hour that a move must overcome: what `stability` asks of it."""
+    work: Work
+    """What `bias` was made of."""
     held: B1
-    """[w] stays: its dwell is not over or its place is silent, and nothing drives it out."""
+    """[w] stays: its place is silent, and nothing drives it out."""
 
     @property
     def node(self) -> I4:
         """[w, k] node of each option; -1: none, which for the last option means `shed`."""
         return self.topology.option
-
-    @cached_property
-    def bias(self) -> I8:
-        """[w, k] micro-dollars per hour that keep a workload where it is."""
-        return spread(self.move_cost, self.settings)
 
     @cached_property
     def effective(self) -> I8:
@@ -154,7 +156,7 @@ class PlacementProblem:
 
     def options_of(self, rows: Some) -> Options:
         """Return the facts of the options of some workloads."""
-        return known_of(self.topology, self.nodes, self.current, self.ruled_out_ts, self.ts, rows)
+        return gather(self.topology, self.nodes, self.current, rows)
 
     def terms_of(self, i: int) -> I8:
         """Return the terms [k, c] of workload `i`; along k they sum to its cost."""
@@ -201,10 +203,21 @@ def pose(
     mask = np.empty(topology.option.shape, dtype=np.int32)
     for start in range(0, len(current), CHUNK):
         rows = slice(start, start + CHUNK)
-        options = known_of(topology, nodes, current, memory.ruled_out_ts, now_ts, rows)
+        options = gather(topology, nodes, current, rows)
         cost[rows] = total(options)
         mask[rows] = rule_out(options, topology.absent[rows])
     node_power = power_of(nodes)
+    move = move_cost(topology, current, settings)
+    since_ts = int(memory.ts[0])
+    work, bias = stability.advance(
+        Work(memory.owed, memory.level, memory.spent, memory.least),
+        np.where(mask == 0, cost, cost[:, -1:]),  # who may not run loses what it is worth
+        mask == 0,
+        move,
+        current,
+        0.0 if since_ts == NEVER else (now_ts - since_ts) / SECOND,
+        settings.horizon_s,
+    )
     return PlacementProblem(
         ts=now_ts,
         topology=topology,
@@ -214,22 +227,12 @@ def pose(
         doubtful=doubtful,
         mask_reason=mask,
         cost=cost,
-        move_cost=move_cost(topology, current, settings),
+        move_cost=move,
         current=current,
-        since_ts=memory.since_ts,
-        ruled_out_ts=memory.ruled_out_ts,
-        held=staying(topology, nodes, node_power, memory, mask, now_ts, settings),
+        bias=bias,
+        work=work,
+        held=out_of_reach(topology, nodes, node_power, current, mask),
     )
-
-
-def known_of(
-    topology: Topology, nodes: Nodes, current: I4, ruled_out_ts: I8, now_ts: int, rows: Some
-) -> Options:
-    """Return the facts of the options of some workloads at `now_ts`."""
-    never = ruled_out_ts[rows] == NEVER
-    ruled_out = np.where(never, 0, ruled_out_ts[rows])
-    well_s = np.where(never, np.inf, (now_ts - ruled_out) / SECOND)
-    return gather(topology, nodes, current, well_s, rows)
 
 
 def price(options: Options) -> I8:
@@ -270,35 +273,15 @@ def power_of(nodes: Nodes) -> I8:
     return millionths(spare_watts(each)[:-1])
 
 
-def spread(move_cost: I8, settings: PlacementSettings) -> I8:
-    """Return moves [w, k] as micro-dollars per hour over the dwell.
-
-    The next whole number above, so that a move which only just pays for itself is not made.
-    """
-    per_hour = move_cost * 3600 // int(settings.dwell_s) + 1
-    return np.asarray(np.where(move_cost > 0, per_hour, 0))
-
-
-def staying(
-    topology: Topology,
-    nodes: Nodes,
-    node_power: I8,
-    memory: PlacementMemory,
-    mask: I4,
-    now_ts: int,
-    settings: PlacementSettings,
-) -> B1:
-    """Return the workloads [w] that came only recently, or whose node is silent.
+def out_of_reach(topology: Topology, nodes: Nodes, node_power: I8, current: I4, mask: I4) -> B1:
+    """Return the workloads [w] whose node is silent: unreachable is not dead.
 
     Not those that something drives out, nor those at a node that cannot hold all it has.
     """
-    rows = np.arange(len(memory.choice))
-    node = topology.option[rows, memory.choice]
-    elapsed_ns = np.where(memory.since_ts == NEVER, np.inf, now_ts - memory.since_ts.astype(float))
-    # Unreachable is not dead: silence alone moves nobody.
-    stays = (elapsed_ns < settings.dwell_s * SECOND) | nodes.here["silent"][node]
-    stays &= mask[rows, memory.choice] == 0
-    return np.asarray(stays & ~np.append(overfull(topology, node_power, node), False)[node])
+    rows = np.arange(len(current))
+    node = topology.option[rows, current]
+    silent: B1 = nodes.here["silent"][node] & (mask[rows, current] == 0)
+    return np.asarray(silent & ~np.append(overfull(topology, node_power, node), False)[node])
 
 
 def overfull(topology: Topology, node_power: I8, node: I4) -> B1:
@@ -373,23 +356,25 @@ def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory
             )
             if known is None:
                 continue
-            fresh.ruled_out_ts[row, k] = memory.ruled_out_ts[before, known]
+            fresh.owed[row, k] = memory.owed[before, known]
+            fresh.level[row, k] = memory.level[before, known]
             if known == memory.choice[before]:
                 fresh.choice[row] = k
-                fresh.since_ts[row] = memory.since_ts[before]
-    return fresh._replace(plan_id=memory.plan_id)
+        fresh.spent[row], fresh.least[row] = memory.spent[before], memory.least[before]
+    return fresh._replace(ts=memory.ts, plan_id=memory.plan_id)
 
 
 def remembered(problem: PlacementProblem, choice: I4, prices: F8, plan_id: str) -> PlacementMemory:
     """Return the memory of a fleet in which `choice` [w] was made at the problem's time."""
-    driven_out = (problem.mask_reason & EVICTS) != 0
+    paid = problem.move_cost[np.arange(len(choice)), choice]
+    work = problem.work._replace(spent=problem.work.spent + paid)
     return PlacementMemory(
         workload=problem.topology.workload_ids,
         node=problem.topology.node_ids,
         option=problem.topology.option,
         choice=choice,
-        since_ts=np.where(choice == problem.current, problem.since_ts, problem.ts),
-        ruled_out_ts=np.where(driven_out, problem.ts, problem.ruled_out_ts),
+        **work._asdict(),
+        ts=np.array([problem.ts], dtype=np.int64),
         prices=prices,
         plan_id=np.array([plan_id], dtype=np.str_),
     )

@@ -24,8 +24,8 @@ def solve(
 ) -> tuple[Plan, PlacementMemory]:
     """Return a plan, and the memory of a fleet in which it was carried out.
 
-    A workload whose place is still admissible moves only if the saving over the dwell exceeds the
-    cost of the move, or where it makes room for others that gain more by it than it loses.
+    A workload whose place is still admissible moves only if `stability` lets it, or where it makes
+    room for others that gain more by it than it loses.
 
     Args:
         problem: as `pose` gives it.
@@ -98,7 +98,7 @@ def revert(memory: PlacementMemory, plan: Plan, workloads: frozenset[str]) -> Pl
     )
     return memory._replace(
         choice=np.where(undone, plan.problem.current, memory.choice).astype(np.int32),
-        since_ts=np.where(undone, plan.problem.since_ts, memory.since_ts),
+        spent=np.where(undone, plan.problem.work.spent, memory.spent),
     )
 
 

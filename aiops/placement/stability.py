@@ -44,7 +44,7 @@ def advance(
 
     Args:
         work: as it was; it is left alone.
-        cost: [w, k] micro-dollars per hour, finite where `open_`.
+        cost: [w, k] micro-dollars per hour; where not `open_`, what is lost then.
         open_: [w, k] where one may be.
         move: [w, k] micro-dollars to get there from `current`.
         current: [w] option where each is.

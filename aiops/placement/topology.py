@@ -28,10 +28,10 @@ MOST = 1e6
 
 @dataclass(frozen=True)
 class PlacementSettings:
-    """What a move costs and how long it must pay. Money is in micro-dollars."""
+    """What a move costs and how far ahead it is judged. Money is in micro-dollars."""
 
-    dwell_s: float = 1800.0
-    """A workload that moved stays so long, and a move must pay for itself within it."""
+    horizon_s: float = 3600.0
+    """Over which what a place costs now, smoothed, is taken to last."""
     fixed_cost: float = 10.0
     """Of any move, so that no move is free."""
     downtime_s: float = 60.0
@@ -42,7 +42,7 @@ class PlacementSettings:
 
     def __post_init__(self) -> None:
         bounds = {
-            "dwell_s": (60.0, 7 * 86400.0),
+            "horizon_s": (60.0, 7 * 86400.0),
             "fixed_cost": (1.0, 1e9),
             "downtime_s": (0.0, 86400.0),
             "transfer_mbit_s": (0.001, 1e6),

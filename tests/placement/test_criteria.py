@@ -65,7 +65,6 @@ RANGES = {
     "node_cores": (0.0, 64.0),
     "node_gb": (0.0, 256.0),
     "age_s": (0.0, 1e6),
-    "well_s": (0.0, 1e6),
 }
 UNKNOWABLE = {
     "soc_ratio",
@@ -215,7 +214,6 @@ DEFAULT = {name: np.nan if name in UNKNOWABLE else 0.0 for name in Options._fiel
     "value": 10_000.0,
     "slo_ms": 1e6,
     "limit_c": 85.0,
-    "well_s": np.inf,
     "speed": 1.0,
     "endurance_h": 1.0,
 }

@@ -9,9 +9,9 @@ import pytest
 
 from aiops.fleet.inventory import Inventory, Node, Site
 from aiops.placement.conditions import PLAUSIBLE, Conditions
-from aiops.placement.criteria import ABSENT, BIT, FRESH_S, SETTLE_S, TERMS
+from aiops.placement.criteria import ABSENT, BIT, FRESH_S, TERMS
 from aiops.placement.instance import CLOSED, UNLIMITED
-from aiops.placement.problem import NEVER, SECOND, align, at_home, pose, rule_out
+from aiops.placement.problem import align, at_home, pose, rule_out
 from aiops.placement.solver import solve
 from aiops.placement.topology import resolve
 from tests.oracles.place import violated
@@ -123,33 +123,35 @@ def test_findings_add_to_the_risk_that_is_known():
     assert risk.tolist() == pytest.approx([1 - 0.5 * 0.8, 0, 0, 0])
 
 
-def test_a_workload_stays_for_its_dwell_unless_driven_out():
+def test_a_workload_at_a_silent_node_stays_unless_driven_out():
     of = inventory()
-    hot = {"temperature_c": {"gw-lyon": 95.0}}
-    _, memory = solve(posed(of, **hot), None)
-    assert memory.choice.tolist() == [NEAR]
-    dwell_s = posed(of).settings.dwell_s
-    for after_s, held in ((60, True), (dwell_s - 1, True), (dwell_s, False)):
-        assert posed(of, memory, NOON + int(after_s * SECOND)).held.tolist() == [held]
-    assert not posed(of, memory, NOON + MINUTE, temperature_c={"gw-near": 95.0}).held.any()
+    silent = np.array([True, False, False, False])
+    quiet = replace(conditions(of), silent=silent)
+    assert pose(quiet, (), of, None, NOON).held.tolist() == [True]
+    assert posed(of).held.tolist() == [False]
+    wrong = inventory(
+        workload(arch=("riscv64",)), nodes=(replace(NODES[0], arch="arm64"), *NODES[1:])
+    )
+    assert not pose(quiet, (), wrong, None, NOON).held.any()
 
 
 def test_a_workload_is_not_held_where_there_is_no_room():
     crowd = [workload(f"w-{i}", home="gw-near", candidates=("cloud",)) for i in range(2)]
-    _, memory = solve(posed(inventory(*crowd), temperature_c={"gw-near": 95.0}), None)
-    _, memory = solve(posed(inventory(*crowd), memory, NOON + 60 * MINUTE), memory)
-    assert memory.choice.tolist() == [0, 0]
-    assert posed(inventory(*crowd), memory, NOON + 61 * MINUTE).held.all()
+    quiet = replace(conditions(inventory(*crowd)), silent=np.array([False, True, False, False]))
+    assert pose(quiet, (), inventory(*crowd), None, NOON).held.all()
     shrunk = (NODES[0], replace(NODES[1], cpu_cores=0.5), *NODES[2:])
-    assert not posed(inventory(*crowd, nodes=shrunk), memory, NOON + 61 * MINUTE).held.any()
+    assert not pose(quiet, (), inventory(*crowd, nodes=shrunk), None, NOON).held.any()
 
 
-def test_an_option_must_settle_before_it_is_taken_again():
-    of = inventory()
+def test_who_was_driven_out_returns_when_being_away_has_cost_enough():
+    of, minutes = inventory(), []
     _, memory = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
-    well = NOON + int(SETTLE_S * SECOND)
-    assert blocked(posed(of, memory, well - 1), 0, HOME) == {"settling"}
-    assert blocked(posed(of, memory, well), 0, HOME) == set()
+    assert memory.choice.tolist() == [NEAR]
+    for minute in range(1, 240):
+        _, memory = solve(posed(of, memory, NOON + minute * MINUTE), memory)
+        minutes += [minute] * int(memory.choice[0] == HOME)
+    assert 5 <= minutes[0] <= 120
+    assert minutes == list(range(minutes[0], 240))
 
 
 def test_memory_follows_ids_through_a_changed_inventory():
@@ -170,10 +172,10 @@ def test_memory_follows_ids_through_a_changed_inventory():
         at = int(topology.option[row, aligned.choice[row]])
         expected = {"new": "gw-lyon", in_cloud: "cloud"}.get(name, "gw-near")
         assert topology.node[at] == expected
-        assert aligned.since_ts[row] == (NEVER if name == "new" else NOON)
+        assert np.isnan(aligned.owed[row]).all() == (name == "new")
+        assert np.isnan(aligned.level[row, aligned.choice[row]]) == (name == "new")
     assert aligned.plan_id == memory.plan_id
-    home = dict(zip(topology.workload, aligned.ruled_out_ts[:, 0].tolist(), strict=True))
-    assert home == {"new": NEVER, "a": NOON, "b": NOON, "c": NOON}
+    assert aligned.ts == memory.ts == NOON
     again = align(aligned, topology)
     assert again is aligned
 
@@ -183,7 +185,7 @@ def test_a_workload_whose_place_is_gone_is_taken_to_be_at_home():
     _, memory = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
     aligned = align(memory, resolve(inventory(workload(candidates=("cloud",)))))
     assert aligned.choice.tolist() == [0]
-    assert aligned.since_ts.tolist() == [NEVER]
+    assert aligned.ts.tolist() == [NOON]
 
 
 def test_what_is_shed_stays_shed_in_a_wider_inventory():
@@ -436,15 +438,11 @@ def test_nothing_rules_out_running_nowhere():
 
 
 def test_a_workload_is_not_held_where_power_is_short():
-    of = inventory(*(workload(f"w-{i}", "gw-near", ("gw-lyon",), power_w=4.0) for i in range(2)))
-    _, memory = solve(posed(of, temperature_c={"gw-near": 95.0}), None)
-    at = memory.choice.tolist()
-    assert at == [1, 1]
-    later = NOON + MINUTE
-    assert posed(of, memory, later).held.all()
+    crowd = [workload(f"w-{i}", power_w=4.0) for i in range(2)]
+    quiet = replace(conditions(inventory(*crowd)), silent=np.array([True, False, False, False]))
+    assert pose(quiet, (), inventory(*crowd), None, NOON).held.all()
     starved = (replace(NODES[0], supply_w=6.0), *NODES[1:])
-    of = inventory(*of.workloads, nodes=starved)
-    assert not posed(of, memory, later).held.any()
+    assert not pose(quiet, (), inventory(*crowd, nodes=starved), None, NOON).held.any()
 
 
 def test_a_resolved_inventory_poses_the_same_problem():

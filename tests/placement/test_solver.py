@@ -77,7 +77,6 @@ def test_the_cost_is_the_sum_of_terms_and_moves_to_the_last_micro_dollar(seed):
         assert plan.cost == plan.terms.sum() + spread.sum()
         moved = plan.choice != problem.current
         assert (spread[~moved] == 0).all()
-        assert (spread[moved] > 0).all()
         # What was updated one workload after another is what is summed anew, in any order.
         total = int(problem.effective[rows, problem.current].sum())
         for i in rows[::-1]:
@@ -109,16 +108,16 @@ def test_solving_twice_gives_the_same_and_then_nothing_moves(seed):
     assert later.moves == ()
     assert later.id == plan.id
     assert kept.choice.tolist() == memory.choice.tolist()
-    assert kept.since_ts.tolist() == memory.since_ts.tolist()
+    assert kept.ts == NOON + MINUTE
 
 
-def test_a_move_must_pay_for_itself_within_the_dwell():
-    # Half a core at 2,000 micro-dollars: leaving the cloud saves 1,000 an hour, 500 in the dwell.
+def test_the_first_move_must_pay_for_itself_within_the_horizon():
+    # Half a core at 2,000 micro-dollars: leaving the cloud saves 1,000 an hour.
     of = inventory(workload(value_per_hour=0.0))
     problem = posed(of)
     assert problem.cost[0].tolist()[:3] == [0, 0, 1_000]
     in_cloud = at_home(problem.topology)._replace(choice=np.array([2], np.int32))
-    for fixed, moves in ((499.0, True), (500.0, False), (501.0, False)):
+    for fixed, moves in ((999.0, True), (1000.0, False), (1001.0, False)):
         settings = PlacementSettings(fixed_cost=fixed)
         plan, _ = solve(pose(conditions(of), (), of, in_cloud, NOON, settings), in_cloud)
         assert bool(plan.moves) == moves

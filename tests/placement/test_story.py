@@ -12,7 +12,6 @@ from aiops.placement.problem import Conditions, PlacementMemory, pose
 from aiops.placement.solver import solve
 from tests.placement.fleets import MINUTE, NOON
 
-DWELL_MIN = 30
 WAVE = (60, 180)  # minutes
 
 
@@ -93,7 +92,8 @@ def test_work_leaves_the_heat_and_returns_home_when_it_cools():
     back = {move.workload: (minute, move) for minute, move in moves if minute >= WAVE[1]}
     for name, (minute, move) in back.items():
         assert move.target == f"hot-{name[2]}"
-        assert minute == WAVE[1] - 1 + DWELL_MIN
+        # Who ran nowhere is back at once; who ran elsewhere, when that has cost enough.
+        assert minute - WAVE[1] in (range(5) if left[name].target is None else range(5, 90))
     # Home is free and near: everybody who went to the cloud or was shed is back.
     assert {name for name, move in left.items() if move.target != "cool"} <= set(back)
 
@@ -119,8 +119,7 @@ def test_below_the_limit_the_strict_stay_and_pay():
 def returns_within_payback(moves):
     """Return A -> B -> A returns that came before the first move had paid for itself.
 
-    A move that was forced, or made room for others, pays nothing back itself; for it the dwell
-    counts.
+    A move that was forced, or made room for others, pays nothing back itself.
     """
     found = []
     last = {}
@@ -130,8 +129,8 @@ def returns_within_payback(moves):
         if first is None or (move.source, move.target) != (first.target, first.source):
             continue
         own = not first.forced and first.saving > 0
-        payback_min = 60 * first.move_cost / first.saving if own else DWELL_MIN
-        if minute - then < payback_min:
+        payback_min = min(60.0, 60 * first.move_cost / first.saving) if own else 0.0
+        if not move.forced and minute - then < payback_min:
             found.append((then, minute, move))
     return found
 
@@ -152,12 +151,6 @@ def test_noisy_telemetry_does_not_make_work_flap(seed):
             flapping += place != at.get(workload.id, workload.home)
             at[workload.id] = place
     assert len(moves) < flapping / 5
-    # Nobody moves of its own accord before its dwell is over.
-    last = {}
-    for minute, move in moves:
-        if not move.forced:
-            assert minute - last.get(move.workload, -DWELL_MIN) >= DWELL_MIN
-        last[move.workload] = minute
 
 
 def test_a_site_that_falls_silent_is_left_alone():

@@ -103,7 +103,8 @@ def test_power_is_that_of_the_cores_unless_it_is_declared():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dwell_s": 0}, {"fixed_cost": 0}, {"transfer_mbit_s": 0}, {"dwell_s": float("nan")}]
+    "wrong",
+    [{"horizon_s": 0}, {"fixed_cost": 0}, {"transfer_mbit_s": 0}, {"horizon_s": float("nan")}],
 )
 def test_settings_out_of_range_are_refused(wrong):
     (name,) = wrong
