@@ -23,7 +23,7 @@ from aiops.alerts.selection import EDetector, Selection
 from aiops.detectors import DETECTORS
 from aiops.detectors.protocol import QUANTILES, Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
-from aiops.errors import SettingsError
+from aiops.errors import CheckpointError, SettingsError
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
 from aiops.fleet.registry import Identity
@@ -32,7 +32,7 @@ from aiops.kernels.rows import B1, I4, Rows, Scores
 from aiops.placement.plan import Plan
 from aiops.placement.problem import pose
 from aiops.placement.solver import PlacementMemory, revert, solve
-from aiops.placement.topology import PlacementSettings
+from aiops.placement.topology import PlacementSettings, resolve
 from aiops.telemetry.batch import TelemetryBatch
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
@@ -179,6 +179,7 @@ class Engine:
         self._wanted = self.fleet.series.wanted()
         self._firing: dict[str, Finding] = {}
         self._opened: Opened = {}
+        self._topology = resolve(self.inventory)
         self._placement: PlacementMemory | None = None
         self._guarded = GuardMemory()
 
@@ -311,7 +312,7 @@ class Engine:
         problem = pose(
             conditions,
             self._firing.values(),
-            self.inventory,
+            self._topology,
             self._placement,
             epoch.end,
             self.placement,
@@ -412,6 +413,11 @@ class Engine:
         self.fleet.restore(arrays, values["fleet"])
         prefix = "placement/"
         placed = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        if placed and set(placed) != set(PlacementMemory._fields):
+            raise CheckpointError(
+                f"the placement in this checkpoint has {', '.join(sorted(placed))}; this version"
+                f" reads {', '.join(PlacementMemory._fields)}: begin afresh"
+            )
         self._placement = PlacementMemory(**placed) if placed else None
         firing = [Finding.from_plain(one) for one in values["firing"]]
         self._firing = {finding.fingerprint: finding for finding in firing}

@@ -38,6 +38,7 @@ def solve(
         instance,
         before,
         settled.choice,
+        problem.settings.limits,
         stateful=problem.topology.state_gb[rows] > 0.0,
         unreachable=problem.options.silent[rows, before],
     )

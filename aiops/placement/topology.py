@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +17,7 @@ from aiops.errors import SettingsError
 from aiops.fleet.inventory import Inventory, Node, Site, Workload
 from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.placement.instance import MICRO, UNLIMITED
+from aiops.placement.sequence import MoveLimits
 
 Ids: TypeAlias = npt.NDArray[np.str_]
 
@@ -39,6 +40,8 @@ class PlacementSettings:
     transfer_mbit_s: float = 100.0
     egress_per_gb: float = 90_000.0
     """Of state that leaves its site."""
+    limits: MoveLimits = field(default_factory=MoveLimits)
+    """How much may move at a time, and in one plan."""
 
     def __post_init__(self) -> None:
         bounds = {
