@@ -14,6 +14,7 @@ COMMANDS = {
     "wear": "Rank flash by when it is worn out.",
     "reboots": "Rank devices by the evidence that they reboot more often.",
     "scan": "Say what is in files, and how they are read.",
+    "place": "Say where work should run, why, and what would change that.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
     "train": "Learn from a history what a detector is to expect.",
     "simulate": "Write a fleet whose truth is known.",
@@ -39,6 +40,10 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         function = getattr(import_module(f"aiops.cli.{cmd_name}"), cmd_name)
+        if isinstance(function, typer.Typer):  # it has commands of its own
+            group = typer.main.get_command(function)
+            group.epilog = EPILOG
+            return group
         alone = typer.Typer(add_completion=False, **STYLE)
         alone.command(cmd_name, epilog=EPILOG)(function)
         return typer.main.get_command(alone)

@@ -57,8 +57,9 @@ def advance(
     have cost (Borodin, Linial, Saks 1992, doi:10.1145/146585.146588); moving is the same between
     any two, the dearest of `move`. Who was never seen goes where the horizon pays for the move. Who
     was moves when another place would have saved a share of the move already, and what it would
-    have saved and what it saves over the horizon at smoothed costs is a multiple of it. Where that
-    has done badly, what was saved must pay for the move alone: the rule whose cost stays below
+    have saved and what it saves over the horizon at smoothed costs is a multiple of it; or when
+    what it would have saved pays for the move, and it still saves something. Where that has done
+    badly, what was saved must pay for the move alone: the rule whose cost stays below
     2k - 1 times the least. Compared are work functions before they are cut at the cost of a move,
     or nobody would ever move.
 
@@ -112,6 +113,8 @@ def advance(
                 gain = min(
                     saved - patience.evidence * dear, saved + saves - patience.assurance * dear
                 )
+                # what has been lost pays for the move, and the horizon does not speak against it
+                gain = max(gain, min(saved - dear, saves))
             else:
                 gain = saved - dear
             # whole numbers, and never 0: a move that gains nothing is not made

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from aiops.kernels.rows import B1, F8
-from aiops.placement.options import Options, link_loss, reply_ms, warmth, work_ms
+from aiops.placement.options import Options, link_loss, reply_ms, told, warmth, work_ms
 from aiops.placement.power import SOC_FLOOR, battery_watts, supply_watts, thermal_watts
 
 SOC_SCARCE = 0.50
@@ -83,7 +83,7 @@ def battery_blocks(o: Options) -> B1:
 
 def scarcity(o: Options) -> F8:
     """How far below half charge a battery is, 0 to 1; 0 on mains."""
-    missing = np.maximum(0.0, SOC_SCARCE - np.nan_to_num(o.soc_ratio, nan=1.0)) / SOC_SCARCE
+    missing = np.maximum(0.0, SOC_SCARCE - told(o.soc_ratio, 1.0)) / SOC_SCARCE
     return np.where(o.on_battery, missing, 0.0)
 
 
@@ -153,7 +153,7 @@ def failure_cost(o: Options) -> F8:
     """Outage and loss of data to be expected."""
     # (value * repair time + data) * P(fails within the horizon) / horizon
     lost = o.value * REPAIR_H + o.data_loss_cost
-    return lost * np.nan_to_num(o.failure_risk) / HORIZON_H
+    return lost * told(o.failure_risk) / HORIZON_H
 
 
 def compute_cost(o: Options) -> F8:
@@ -192,6 +192,11 @@ def arch_blocks(o: Options) -> B1:
 def kind_blocks(o: Options) -> B1:
     """Of a kind its owner does not want it on."""
     return o.unfit
+
+
+def gone_blocks(o: Options) -> B1:
+    """No more."""
+    return o.gone
 
 
 def silence_blocks(o: Options) -> B1:
@@ -296,6 +301,7 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "arch": Criterion(blocks=arch_blocks, clause="is {node_arch}, it is built for {archs}"),
     "kind": Criterion(blocks=kind_blocks, clause="is a {node_kind}, it may run on {kinds}"),
+    "gone": Criterion(blocks=gone_blocks, clause="is gone"),
     "silence": Criterion(
         blocks=silence_blocks,
         clause="has been silent for {age_s:.0f} s: nothing is moved to it",

@@ -9,18 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from aiops.errors import InputError
 from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.placement.counterfactual import Flip, contested, flips
 from aiops.placement.criteria import ABSENT, BIT, CRITERIA, TERMS
 from aiops.placement.instance import UNLIMITED
-from aiops.placement.options import Options
-from aiops.placement.problem import SECOND, PlacementProblem, price, rule_out
-
-VARIABLES: dict[str, tuple[float, float]] = {
-    "rtt_ms": (0.0, 10_000.0),
-    "soc_ratio": (0.0, 1.0),
-    "temperature_c": (-40.0, 150.0),
-}
-"""What a flip is looked for in, and how far."""
+from aiops.placement.prices import named, rows_taken
+from aiops.placement.problem import SECOND, PlacementProblem
 
 HEADS: dict[str, str] = {
     "battery": "power",
@@ -36,7 +31,6 @@ HEADS: dict[str, str] = {
 COLUMNS = 7
 """Terms that fit a terminal beside the names of places; the least of more are summed."""
 SHED = "shed"
-BISECTIONS = 45
 
 
 @dataclass(frozen=True)
@@ -53,22 +47,15 @@ class Option:
     """Once, to get there from where it was."""
     effective: int
     """Per hour, with what a move must overcome: what was compared."""
+    scarce: dict[str, float]
+    """What it takes that has a price: micro-dollars per hour and unit, by resource."""
     blocked: tuple[str, ...]
     """Why it was not open, in words; empty: it was."""
 
-
-@dataclass(frozen=True)
-class Flip:
-    """The smallest change of one variable, all else the same, that changes the choice."""
-
-    variable: str
-    place: str
-    """The node whose variable it is."""
-    now: float
-    at: float
-    """The first value found at which the choice is another."""
-    choice: str
-    """The place chosen then."""
+    @property
+    def bias(self) -> int:
+        """Per hour: what a move there must overcome."""
+        return self.effective - self.cost
 
 
 @dataclass(frozen=True)
@@ -84,6 +71,8 @@ class Explanation:
     """Home first, ``shed`` last."""
     held: bool
     """It stays because its node is silent."""
+    waits: bool
+    """Its move is planned, but does not happen yet: no more may move at a time."""
     runner_up: str | None
     """The cheapest other place that was open."""
     margin: int | None
@@ -104,6 +93,8 @@ class Explanation:
         yield from _wrap(f"{self.workload} is at {self.choice}{was} ({rfc3339(self.ts)}).")
         if self.held:
             yield from _wrap("Its node is silent: unreachable is not dead, so it stays.")
+        if self.waits:
+            yield from _wrap(f"It is still at {self.before}: its move has to wait.")
         yield "micro-dollars per hour:"
         weight = {name: max(option.terms[name] for option in self.options) for name in TERMS}
         used = [name for name in TERMS if weight[name]]
@@ -125,102 +116,92 @@ class Explanation:
         for option in self.options:
             for reason in option.blocked:
                 yield from _wrap(f"- {option.place}: {reason}.")
+        for option in self.options:
+            priced = [f"{name} {price:.0f}" for name, price in option.scarce.items()]
+            if priced:
+                unit = "micro-dollars per hour and unit"
+                yield from _wrap(f"{option.place} is scarce: {', '.join(priced)} {unit}.")
         for flip in self.flips[:3]:
+            near = "" if flip.certain else "about "
             yield from _wrap(
                 f"It would be at {flip.choice} if {flip.variable} of {flip.place} were"
-                f" {flip.at:.4g} instead of {flip.now:.4g}."
+                f" {near}{flip.at:.4g} instead of {flip.now:.4g}."
             )
 
 
-def explain(problem: PlacementProblem, choice: I4, i: int) -> Explanation:
-    """Return why workload `i` is where `choice` [w] puts it."""
+def explain(
+    problem: PlacementProblem,
+    prices: F8,
+    choice: I4,
+    i: int,
+    *,
+    waits: bool = False,
+    free: tuple[I8, I8] | None = None,
+    rivals: B1 | None = None,
+) -> Explanation:
+    """Return why workload `i` is where `choice` [w] puts it, at the `prices` [r] of that plan.
+
+    `free` and `rivals` are what `spare` and `contested` return, if that is known already.
+    """
+    free = spare(problem, choice) if free is None else free
+    rivals = contested(problem, choice) if rivals is None else rivals
     k = int(choice[i])
-    fits = room(problem, spare(problem, choice), choice, i)
+    fits = room(problem, free, choice, i)
     open_ = (problem.mask_reason[i] == 0) & fits
     others = np.flatnonzero(open_ & (np.arange(len(open_)) != k))
     runner = int(others[problem.effective[i, others].argmin()]) if len(others) else None
     terms = problem.terms_of(i)
+    shown = [at for at in range(len(open_)) if not problem.topology.absent[i, at]]
     return Explanation(
         workload=problem.topology.workload[i],
         ts=problem.ts,
         choice=place_name(problem, i, k),
         before=place_name(problem, i, int(problem.current[i])),
-        options=tuple(
-            _option(problem, terms, i, at, bool(fits[at]))
-            for at in range(len(open_))
-            if not problem.topology.absent[i, at]
-        ),
+        options=tuple(_option(problem, prices, terms, i, at, bool(fits[at])) for at in shown),
         held=bool(problem.held[i]),
+        waits=waits,
         runner_up=None if runner is None else place_name(problem, i, runner),
         margin=None
         if runner is None
         else int(problem.effective[i, runner] - problem.effective[i, k]),
-        flips=() if problem.held[i] else tuple(flips(problem, i, k, fits)),
+        flips=() if problem.held[i] else tuple(flips(problem, rivals, i, k, fits)),
     )
 
 
-def flips(problem: PlacementProblem, i: int, k: int, fits: B1) -> list[Flip]:
-    """Return for each variable of each place the nearest value at which `k` is not chosen.
+def why_not(problem: PlacementProblem, prices: F8, choice: I4, i: int, place: str) -> str:
+    """Return in words why workload `i` is not at `place`.
 
-    Bisection on re-evaluated criteria, all trials at once: each criterion is monotone in its
-    variables, so towards either end of a range the choice changes for good or not at all.
-    The other workloads stay where they are.
+    Raises
+    ------
+    InputError
+        It has no such option.
     """
-    tried = []
-    known = problem.options_of(slice(i, i + 1))
-    for variable, (low, high) in VARIABLES.items():
-        now = getattr(known, variable)[0]
-        for at in np.flatnonzero(problem.topology.option[i] >= 0).tolist():
-            if variable == "rtt_ms" and not problem.topology.away[i, at]:
-                continue
-            if np.isfinite(now[at]):
-                tried += [(variable, at, float(now[at]), end) for end in (low, high)]
-    if not tried:
-        return []
-    same = np.array([now for _, _, now, _ in tried])
-    other = np.array([end for _, _, _, end in tried])
-
-    def chosen(value: F8) -> I8:
-        rows = np.zeros(len(tried), dtype=np.intp)
-        options = Options._make(column[rows] for column in known)
-        changed = {name: getattr(options, name).copy() for name in VARIABLES}
-        for row, (variable, at, _, _) in enumerate(tried):
-            changed[variable][row, at] = value[row]
-        return _preferred(problem, i, options._replace(**changed), fits)
-
-    flipped = chosen(other) != k
-    for _ in range(BISECTIONS):
-        middle = (same + other) / 2.0
-        changes = chosen(middle) != k
-        other, same = np.where(changes, middle, other), np.where(changes, same, middle)
-    then = chosen(other)
-    found = [
-        Flip(
-            variable=variable,
-            place=place_name(problem, i, at),
-            now=now,
-            at=float(other[row]),
-            choice=place_name(problem, i, int(then[row])),
+    explanation = explain(problem, prices, choice, i)
+    at = {option.place: option for option in explanation.options}
+    if place not in at:
+        raise InputError(
+            f"{explanation.workload} may run at {', '.join(at)}; {place!r} is not among them"
         )
-        for row, (variable, at, now, _) in enumerate(tried)
-        if flipped[row]
-    ]
-    return sorted(found, key=_size)
-
-
-def _size(flip: Flip) -> tuple[float, str, str]:
-    low, high = VARIABLES[flip.variable]
-    return abs(flip.at - flip.now) / (high - low), flip.variable, flip.place
-
-
-def _preferred(problem: PlacementProblem, i: int, options: Options, fits: B1) -> I8:
-    """Return the option that workload `i` would take under each row of `options`."""
-    shape = options.shed.shape
-    blocked = rule_out(options, np.broadcast_to(problem.topology.absent[i], shape)) != 0
-    spread = problem.effective[i] - problem.cost[i]
-    effective = price(options).sum(axis=2) + spread
-    closed = np.iinfo(np.int64).max
-    return np.asarray(np.where(blocked | ~fits, closed, effective).argmin(axis=1))
+    there, here = at[place], at[explanation.choice]
+    if place == explanation.choice:
+        return f"{explanation.workload} is at {place}."
+    if there.blocked:
+        scarce = [f"its {one} costs {price:.0f}" for one, price in there.scarce.items()]
+        paid = f" ({', '.join(scarce)} micro-dollars an hour and unit)" if scarce else ""
+        return f"{place} " + " and ".join(there.blocked) + paid + "."
+    gap = there.effective - here.effective
+    if gap < 0:
+        return (
+            f"{place} would be {-gap} micro-dollars an hour cheaper for {explanation.workload},"
+            " but the room is worth more to others."
+        )
+    dearer = {name: there.terms[name] - here.terms[name] for name in there.terms}
+    most = sorted((name for name in dearer if dearer[name] > 0), key=lambda name: -dearer[name])
+    parts = [f"{name} {dearer[name]:+d}" for name in most[:3]]
+    if there.bias > here.bias:
+        parts.append(f"what a move must overcome {there.bias - here.bias:+d}")
+    why = ", ".join(parts) or "as good, but no better"
+    return f"{place} is {gap} micro-dollars an hour dearer than {explanation.choice}: {why}."
 
 
 def spare(problem: PlacementProblem, choice: I4) -> tuple[I8, I8]:
@@ -268,14 +249,16 @@ def rfc3339(ts: int) -> str:
     return f"{np.datetime64(ts // 1000, 'us').astype(f'datetime64[{unit}]')}Z"
 
 
-def _option(problem: PlacementProblem, terms: I8, i: int, k: int, fits: bool) -> Option:
+def _option(problem: PlacementProblem, prices: F8, terms: I8, i: int, k: int, fits: bool) -> Option:
     full = () if fits else ("has no room for it beside the others",)
+    taken = [(row, asked) for row, asked in rows_taken(problem, i, k) if prices[row] and asked]
     return Option(
         place=place_name(problem, i, k),
         terms={name: int(terms[k, c]) for c, name in enumerate(TERMS)},
         cost=int(problem.cost[i, k]),
         move_cost=int(problem.move_cost[i, k]),
         effective=int(problem.effective[i, k]),
+        scarce={named(problem, row)[1]: float(prices[row]) for row, _ in taken},
         blocked=clauses(problem, i, k) + full,
     )
 

@@ -86,6 +86,8 @@ class Options(NamedTuple):
     temperature_c: F8
     utilization_ratio: F8
     failure_risk: F8
+    gone: B1
+    """Known to be no more: dead, which silence alone does not say."""
     silent: B1
     age_s: F8
     """Time since the node last reported; NaN: it never did, as a cloud region."""
@@ -128,7 +130,7 @@ def nodes_of(topology: Topology, conditions: Conditions, risk: F8) -> Nodes:
         return np.append(getattr(conditions, name), last)
 
     mains, ambient = known("on_mains"), known("ambient_c")
-    own = np.nan_to_num(conditions.failure_risk)
+    own = told(conditions.failure_risk)
     here = declared._asdict() | {
         "on_battery": np.where(np.isnan(mains), declared.on_battery, mains < 0.5),
         "ambient_c": np.where(np.isnan(ambient), declared.ambient_c, ambient),
@@ -136,6 +138,7 @@ def nodes_of(topology: Topology, conditions: Conditions, risk: F8) -> Nodes:
         "temperature_c": known("temperature_c"),
         "utilization_ratio": known("utilization_ratio"),
         "failure_risk": np.append(1.0 - (1.0 - own) * (1.0 - risk), 0.0),
+        "gone": np.zeros(len(own) + 1, dtype=np.bool_),
         "silent": np.append(conditions.silent, False),
         "age_s": known("age_s"),
         "cordoned": declared.cordoned | np.append(conditions.cordoned, False),
@@ -192,6 +195,11 @@ def gather(topology: Topology, nodes: Nodes, current: I4, rows: Some) -> Options
     )
 
 
+def told(values: F8, otherwise: float = 0.0) -> F8:
+    """Return `values`, and `otherwise` where they are not known."""
+    return np.where(np.isnan(values), otherwise, values)
+
+
 def link_loss(o: Options) -> F8:
     """Share of packets lost between home and node; 0 at home or when nothing is known.
 
@@ -200,12 +208,12 @@ def link_loss(o: Options) -> F8:
     # loss = 1 / (1 + e^((rssi + 90) / 3))
     guess = 1.0 / (1.0 + np.exp((o.rssi_dbm + 90.0) / 3.0))
     loss = np.where(np.isnan(o.loss_ratio), guess, o.loss_ratio)
-    return np.where(o.away, np.nan_to_num(loss), 0.0)
+    return np.where(o.away, told(loss), 0.0)
 
 
 def warmth(o: Options) -> F8:
     """How far into the zone below its limit a node is: 0 to 1."""
-    return np.clip(np.nan_to_num(1.0 - (o.limit_c - o.temperature_c) / HEAT_ZONE_C), 0.0, 1.0)
+    return np.clip(told(1.0 - (o.limit_c - o.temperature_c) / HEAT_ZONE_C), 0.0, 1.0)
 
 
 def throttle(o: Options) -> F8:
@@ -218,9 +226,9 @@ def way_ms(o: Options) -> F8:
     """Time that a request and its reply spend on the way, at the 99th percentile."""
     # rtt + z jitter + loss / (1 - loss) * max(RTO, 2 rtt) + payload / bandwidth
     loss = np.minimum(link_loss(o), 0.99)  # beyond 99 % lost it is all the same
-    rtt = np.nan_to_num(o.rtt_ms)
-    sent = np.nan_to_num(8.0 * o.payload_kb / np.maximum(o.link_mbit_s, 1e-3))
-    waiting = QUANTILE_Z * np.nan_to_num(o.jitter_ms)
+    rtt = told(o.rtt_ms)
+    sent = told(8.0 * o.payload_kb / np.maximum(o.link_mbit_s, 1e-3))
+    waiting = QUANTILE_Z * told(o.jitter_ms)
     waiting = waiting + loss / (1.0 - loss) * np.maximum(RTO_MS, 2.0 * rtt)
     return np.where(o.away, rtt + waiting + sent, 0.0)
 
@@ -228,7 +236,7 @@ def way_ms(o: Options) -> F8:
 def work_ms(o: Options) -> F8:
     """Time that a request is computed, others before it included."""
     # compute / (speed * throttle) / (1 - utilisation)
-    idle = 1.0 - np.minimum(np.nan_to_num(o.utilization_ratio), BUSIEST)
+    idle = 1.0 - np.minimum(told(o.utilization_ratio), BUSIEST)
     return np.where(o.shed, 0.0, o.compute_ms / (o.speed * throttle(o)) / idle)
 
 

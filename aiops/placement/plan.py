@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiops.errors import InputError
-from aiops.kernels.rows import F8, I4, I8
+from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.placement.counterfactual import contested
 from aiops.placement.criteria import EVICTS, TERMS
-from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare
+from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare, why_not
+from aiops.placement.prices import Price, prices_of
 from aiops.placement.problem import PlacementProblem
 from aiops.placement.sequence import MoveSequence, StepKind
 
@@ -121,6 +123,10 @@ class Plan:
     def _spare(self) -> tuple[I8, I8]:
         return spare(self.problem, self.choice)
 
+    @cached_property
+    def _contested(self) -> B1:
+        return contested(self.problem, self.choice)
+
     def where(self, workload: str) -> str | None:
         """Return the node `workload` runs on from now on; None: it is shed."""
         i = self._row(workload)
@@ -134,7 +140,32 @@ class Plan:
         InputError
             The plan has no such workload.
         """
-        return explain(self.problem, self.choice, self._row(workload))
+        i = self._row(workload)
+        waits = bool(np.isin(i, self.order.left))
+        return explain(
+            self.problem,
+            self.prices,
+            self.choice,
+            i,
+            waits=waits,
+            free=self._spare,
+            rivals=self._contested,
+        )
+
+    @property
+    def scarce(self) -> list[Price]:
+        """What room is worth where it is scarce, what is worth most first."""
+        return prices_of(self.problem, self.prices, self.choice)
+
+    def why_not(self, workload: str, place: str) -> str:
+        """Return in words why `workload` is not at `place`, a node id or ``shed``.
+
+        Raises
+        ------
+        InputError
+            The plan has no such workload, or that has no such option.
+        """
+        return why_not(self.problem, self.prices, self.choice, self._row(workload), place)
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values for sinks."""

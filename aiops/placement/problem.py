@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -162,6 +162,24 @@ class PlacementProblem:
         """Return the terms [k, c] of workload `i`; along k they sum to its cost."""
         terms: I8 = price(self.options_of(slice(i, i + 1)))[0]
         return terms
+
+    def altered(self, rows: I4, options: Options, nodes: Nodes | None = None) -> PlacementProblem:
+        """Return the problem as it would be if the workloads `rows` had `options`.
+
+        What a move must overcome stays as it is: it comes from the past.
+
+        Args:
+            rows: workloads whose options are others.
+            options: [rows, k] facts of theirs.
+            nodes: what would be known of the nodes; None: what is.
+        """
+        cost, mask = self.cost.copy(), self.mask_reason.copy()
+        cost[rows] = total(options)
+        mask[rows] = rule_out(options, self.topology.absent[rows])
+        nodes = nodes or self.nodes
+        power = power_of(nodes)
+        held = out_of_reach(self.topology, nodes, power, self.current, mask)
+        return replace(self, cost=cost, mask_reason=mask, nodes=nodes, node_power=power, held=held)
 
     def facts(self, i: int, k: int) -> dict[str, Any]:
         """Return the facts of option `k` of workload `i` by name, for a `Criterion.clause`."""

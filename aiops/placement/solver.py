@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from aiops.kernels.rows import F8, I4
+from aiops.kernels.rows import B1, F8, I4
 from aiops.placement.instance import UNLIMITED, Instance
 from aiops.placement.market import WARM, Settlement, settle
 from aiops.placement.plan import Plan, name_plan
 from aiops.placement.problem import PlacementMemory, PlacementProblem, remembered
 from aiops.placement.sequence import sequence
 
-__all__ = ["PlacementMemory", "solve"]
+__all__ = ["PlacementMemory", "replan", "revert", "solve"]
 
 DRIFTED = 0.01
 """Gap beyond which prices are sought afresh."""
@@ -34,22 +34,38 @@ def solve(
     instance, rows = instance_of(problem)
     before = problem.current[rows]
     settled = _settled(instance, before, np.empty(0) if memory is None else memory.prices)
+    last = "" if memory is None else memory.plan_id.item()
+    plan = _planned(problem, instance, rows, settled, last)
+    return plan, remembered(problem, plan.reached, settled.prices, plan.id)
+
+
+def replan(plan: Plan, problem: PlacementProblem) -> Plan:
+    """Return the plan of a `problem` that differs a little from the plan's, from where that is."""
+    instance, rows = instance_of(problem)
+    settled = settle(instance, plan.prices, plan.choice[rows], WARM)
+    return _planned(problem, instance, rows, settled, plan.id)
+
+
+def _planned(
+    problem: PlacementProblem, instance: Instance, rows: I4, settled: Settlement, last: str
+) -> Plan:
+    """Return what was settled for `rows` as a plan of `problem`, with the moves that lead there."""
+    before = problem.current[rows]
+    silent: B1 = problem.nodes.here["silent"][problem.node[rows, before]]
     order = sequence(
         instance,
         before,
         settled.choice,
         problem.settings.limits,
         stateful=problem.topology.state_gb[rows] > 0.0,
-        unreachable=problem.options.silent[rows, before],
+        unreachable=silent,
     )
     order = replace(order, workload=rows[order.workload], left=rows[order.left])
-    reached = order.reached(problem.current)
     choice = problem.current.copy()
     choice[rows] = settled.choice
     held = np.flatnonzero(problem.held)
-    last = "" if memory is None else memory.plan_id.item()
-    plan = Plan(
-        id=name_plan(problem, reached, last),
+    return Plan(
+        id=name_plan(problem, order.reached(problem.current), last),
         problem=problem,
         choice=choice,
         order=order,
@@ -57,7 +73,6 @@ def solve(
         cost=_total(problem, choice),
         bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
     )
-    return plan, remembered(problem, reached, settled.prices, plan.id)
 
 
 def _settled(instance: Instance, before: I4, prices: F8) -> Settlement:

@@ -159,6 +159,8 @@ class Topology:
     """[m] millionths of a core."""
     node_memory: I8
     """[m] millionths of a GB."""
+    uplink_site: tuple[str, ...]
+    """[u] site whose uplink it is."""
     uplink_capacity: I8
     """[u] millionths of a Mbit/s of each uplink."""
     workloads: tuple[Workload, ...]
@@ -276,6 +278,7 @@ def resolve(inventory: Inventory) -> Topology:
         bandwidth=millionths(asked.bandwidth_mbit_s),
         node_cpu=millionths(declared.node_cores[:-1]),
         node_memory=millionths(declared.node_gb[:-1]),
+        uplink_site=tuple(inventory.sites[s].id for s in limited.tolist()),
         uplink_capacity=millionths(uplink_mbit_s[limited]),
         workloads=tuple(workloads),
         nodes=nodes,

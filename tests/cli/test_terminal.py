@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.process import TINY, command, environment, succeeds, too_wide
 
-COMMANDS = ("demo", "run", "wear", "reboots", "scan", "explain", "simulate")
+COMMANDS = ("demo", "run", "wear", "reboots", "scan", "place", "explain", "simulate")
 EXIT_CODES = ("0 done", "1 an error", "2 wrong usage", "3 findings", "130 stopped", "143 stopped")
 
 

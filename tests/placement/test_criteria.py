@@ -25,6 +25,7 @@ FLAGS = {
     "unfit",
     "on_battery",
     "silent",
+    "gone",
     "cordoned",
 }
 RANGES = {

@@ -8,9 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aiops.placement.explain import VARIABLES, rfc3339, room, spare
+from aiops.errors import InputError
+from aiops.placement.counterfactual import VARIABLES, moved
+from aiops.placement.explain import place_name, rfc3339, room, spare
 from aiops.placement.problem import pose, price, rule_out
-from aiops.placement.solver import solve
+from aiops.placement.sequence import MoveLimits
+from aiops.placement.solver import replan, solve
+from aiops.placement.topology import PlacementSettings
 from tests.placement.fleets import NODES, NOON, conditions, inventory, posed, workload
 from tests.placement.test_solver import walk
 
@@ -51,15 +55,16 @@ def test_the_choice_is_open_and_the_runner_up_is_next(seed):
             assert explanation.margin >= 0 or explanation.held
 
 
-def cheapest_when(problem, i, k, variable, value, others):
-    """Return the option that is cheapest when one fact of one option is another."""
+def cheapest_when(problem, i, k, variable, stays, value, others):
+    """Return the option that is cheapest when one fact of one option is another, or `stays`."""
     options = type(problem.options)._make(column[i : i + 1] for column in problem.options)
     changed = getattr(options, variable).copy()
     changed[0, k] = value
     options = options._replace(**{variable: changed})
     blocked = rule_out(options, problem.topology.absent[i : i + 1])[0] != 0
     cost = price(options)[0].sum(axis=1) + problem.effective[i] - problem.cost[i]
-    return int(np.where(blocked | ~others, np.iinfo(np.int64).max, cost).argmin())
+    cost = np.where(blocked | ~others, np.iinfo(np.int64).max, cost)
+    return stays if cost[stays] == cost.min() else int(cost.argmin())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -73,10 +78,10 @@ def test_a_flip_flips_and_nothing_before_it_does(seed):
             fits = room(problem, free, plan.choice, i)
             for flip in plan.explain(name).flips:
                 k = places.index(flip.place)
-                asked = (problem, i, k, flip.variable)
+                asked = (problem, i, k, flip.variable, int(plan.choice[i]))
                 assert places[cheapest_when(*asked, flip.at, fits)] == flip.choice
                 assert flip.choice != places[plan.choice[i]]
-                short = flip.now + (flip.at - flip.now) * (1 - 1e-6)
+                short = flip.now + (flip.at - flip.now) * (1 - 1e-4)
                 assert cheapest_when(*asked, short, fits) == plan.choice[i]
                 low, high = VARIABLES[flip.variable]
                 assert low <= flip.at <= high
@@ -176,3 +181,66 @@ def test_long_names_and_large_sums_fit_too():
 def test_times_are_rfc_3339():
     assert rfc3339(NOON) == "2026-01-01T12:00:00Z"
     assert rfc3339(NOON + 1_500_000) == "2026-01-01T12:00:00.001500Z"
+
+
+def test_a_move_that_waits_says_so():
+    of = inventory(workload("a"), workload("b"))
+    settings = PlacementSettings(limits=MoveLimits(steps=1))
+    hot = conditions(of, temperature_c={"gw-lyon": 95.0})
+    plan, _ = solve(pose(hot, (), of, None, NOON, settings), None)
+    (left,) = plan.order.left.tolist()
+    name = plan.problem.topology.workload[left]
+    assert plan.where(name) == "gw-lyon"
+    assert plan.explain(name).waits
+    assert "It is still at gw-lyon: its move has to wait." in plan.explain(name).text()
+
+
+def test_what_is_scarce_is_said_with_its_price():
+    of = inventory(*(workload(f"w-{i}", value_per_hour=10_000.0 * (i + 1)) for i in range(30)))
+    plan, _ = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
+    (most, *_) = plan.scarce
+    assert (most.place, most.resource, most.unit) == ("gw-near", "CPU", "core")
+    assert 0.0 < most.used <= most.capacity == 1.0
+    elsewhere = next(w.id for w in of.workloads if plan.where(w.id) == "cloud")
+    said = plan.why_not(elsewhere, "gw-near")
+    assert "has no room for it beside the others" in said
+    assert f"its CPU costs {most.price:.0f} micro-dollars an hour and unit" in said
+    assert "gw-near is scarce: CPU" in plan.explain(elsewhere).text()
+
+
+def test_why_not_says_what_is_in_the_way():
+    of = inventory(workload(latency_slo_ms=60.0))
+    plan, _ = solve(posed(of, rtt_ms={"gw-lyon": 41.0}), None)
+    assert plan.where("api") == "gw-lyon"
+    assert plan.why_not("api", "gw-lyon") == "api is at gw-lyon."
+    dear = plan.why_not("api", "cloud")
+    gap = next(o for o in plan.explain("api").options if o.place == "cloud").effective
+    assert f"cloud is {gap - plan.cost} micro-dollars an hour dearer than gw-lyon" in dear
+    assert "absence" in dear
+    with pytest.raises(InputError, match="api may run at gw-lyon, gw-near, cloud, shed; 'moon'"):
+        plan.why_not("api", "moon")
+    far, _ = solve(posed(of, rtt_ms={"gw-lyon": 410.0}), None)
+    assert "SLO 60.0 ms" in far.why_not("api", "cloud")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flip_is_confirmed_by_solving_again(seed):
+    told = confirmed = 0
+    for problem, first, _ in walk(seed, steps=2, w=40, m=20, tight=0.3):
+        plan = first
+        for _ in range(5):
+            plan = replan(plan, problem)
+        for name in problem.topology.workload:
+            i = problem.topology.workload.index(name)
+            row = np.array([i], dtype=np.int32)
+            for flip in plan.explain(name).flips:
+                if not flip.certain:
+                    continue
+                beyond = flip.at + (flip.at - flip.now) * 1e-6
+                short = flip.now + (flip.at - flip.now) * (1 - 1e-3)
+                for value, place in ((beyond, flip.choice), (short, plan.explain(name).choice)):
+                    again = replan(plan, problem.altered(row, moved(problem, i, flip, value)))
+                    told += 1
+                    confirmed += place_name(problem, i, int(again.choice[i])) == place
+    assert told > 50
+    assert confirmed >= 0.99 * told
