@@ -21,6 +21,8 @@ class Work(NamedTuple):
     """[w] micro-dollars, moves included."""
     least: F8
     """[w] micro-dollars that nobody could have spent less than, had all been known."""
+    beyond: F8
+    """[w] micro-dollars that the present place has lost beyond what `owed` holds of it."""
 
 
 class Patience(NamedTuple):
@@ -57,9 +59,8 @@ def advance(
     have cost (Borodin, Linial, Saks 1992, doi:10.1145/146585.146588); moving is the same between
     any two, the dearest of `move`. Who was never seen goes where the horizon pays for the move. Who
     was moves when another place would have saved a share of the move already, and what it would
-    have saved and what it saves over the horizon at smoothed costs is a multiple of it; or when
-    what it would have saved pays for the move, and it still saves something. Where that has done
-    badly, what was saved must pay for the move alone: the rule whose cost stays below
+    have saved and what it saves over the horizon at smoothed costs is a multiple of it. Where that
+    has done badly, what was saved must pay for the move alone: the rule whose cost stays below
     2k - 1 times the least. Compared are work functions before they are cut at the cost of a move,
     or nobody would ever move.
 
@@ -97,6 +98,9 @@ def advance(
         if open_[w, here]:
             work.spent[w] += cost[w, here] * elapsed_h
         trusted = work.spent[w] <= patience.slack * work.least[w] + dear
+        # cut at one move, a small advantage that lasts would never add up to more
+        lost = ahead[here] + work.beyond[w]
+        work.beyond[w] = max(0.0, min(lost, 2.0 * dear) - work.owed[w, here])
         for k in range(options):
             bias[w, k] = 0
             if k == here or not open_[w, k]:
@@ -106,17 +110,15 @@ def advance(
                 bias[w, k] = int(np.rint(wanted)) - cost[w, k]
                 continue
             saves = horizon_h * (work.level[w, here] - work.level[w, k])
-            saved = ahead[here] - ahead[k]
+            saved = lost - ahead[k]
             if fresh:
                 gain = saves - move[w, k]
             elif trusted:
                 gain = min(
                     saved - patience.evidence * dear, saved + saves - patience.assurance * dear
                 )
-                # what has been lost pays for the move, and the horizon does not speak against it
-                gain = max(gain, min(saved - dear, saves))
             else:
-                gain = saved - dear
+                gain = ahead[here] - ahead[k] - dear
             # whole numbers, and never 0: a move that gains nothing is not made
             worse = int(np.floor(-gain / horizon_h))
             worse = worse if worse < 0 else worse + 1

@@ -58,12 +58,14 @@ class PlacementMemory(NamedTuple):
     choice: I4
     """[w] option where each workload is."""
     owed: F8
-    """[w, k] as in `kernels.work.Work`; so the next three."""
+    """[w, k] as in `kernels.work.Work`; so the next four."""
     level: F8
     """[w, k]"""
     spent: F8
     """[w]"""
     least: F8
+    """[w]"""
+    beyond: F8
     """[w]"""
     ts: I8
     """[1] of the last plan, ns; `NEVER`: there was none."""
@@ -228,7 +230,7 @@ def pose(
     move = move_cost(topology, current, settings)
     since_ts = int(memory.ts[0])
     work, bias = stability.advance(
-        Work(memory.owed, memory.level, memory.spent, memory.least),
+        Work(*(getattr(memory, name) for name in Work._fields)),
         np.where(mask == 0, cost, cost[:, -1:]),  # who may not run loses what it is worth
         mask == 0,
         move,
@@ -384,8 +386,7 @@ def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory
 
 def remembered(problem: PlacementProblem, choice: I4, prices: F8, plan_id: str) -> PlacementMemory:
     """Return the memory of a fleet in which `choice` [w] was made at the problem's time."""
-    paid = problem.move_cost[np.arange(len(choice)), choice]
-    work = problem.work._replace(spent=problem.work.spent + paid)
+    work = stability.moved(problem.work, problem.current, choice, problem.move_cost)
     return PlacementMemory(
         workload=problem.topology.workload_ids,
         node=problem.topology.node_ids,

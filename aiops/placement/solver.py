@@ -115,6 +115,7 @@ def revert(memory: PlacementMemory, plan: Plan, workloads: frozenset[str]) -> Pl
     return memory._replace(
         choice=np.where(undone, plan.problem.current, memory.choice).astype(np.int32),
         spent=np.where(undone, plan.problem.work.spent, memory.spent),
+        beyond=np.where(undone, plan.problem.work.beyond, memory.beyond),
     )
 
 

@@ -27,6 +27,7 @@ def unknown(shape: tuple[int, int]) -> Work:
         level=np.full(shape, np.nan),
         spent=np.zeros(shape[0]),
         least=np.zeros(shape[0]),
+        beyond=np.zeros(shape[0]),
     )
 
 
@@ -60,3 +61,14 @@ def advance(
         after, cost, open_, move, current, elapsed_h, horizon_s / 3600.0, forget, patience, bias
     )
     return after, bias
+
+
+def moved(work: Work, before: I4, after: I4, move: I8) -> Work:
+    """Return `work` when those who were at option `before` [w] have gone to `after` [w].
+
+    `work` and `move` [w, k] are those of `advance`.
+    """
+    return work._replace(
+        spent=work.spent + move[np.arange(len(before)), after],
+        beyond=np.where(after != before, 0.0, work.beyond),
+    )

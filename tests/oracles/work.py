@@ -27,10 +27,10 @@ def work_function(costs, move, start):
 def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patience):
     """Return what is known of one workload after a tick, and its bias [k].
 
-    `known` is (owed, level, spent, least) with None in `owed` and `level` for what is new;
+    `known` is (owed, level, spent, least, beyond) with None in `owed` and `level` for what is new;
     `patience` (evidence, assurance, slack).
     """
-    owed, level, spent, least = known
+    owed, level, spent, least, beyond = known
     evidence, assurance, slack = patience
     options = range(len(cost))
     open_ = [k for k in options if opens[k]]
@@ -40,7 +40,7 @@ def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patien
         float(c) if v is None else v + forget * (c - v) for v, c in zip(level, cost, strict=True)
     ]
     if not open_:
-        return (owed, level, spent, least), None
+        return (owed, level, spent, least, beyond), None
 
     began = [o if o is not None else (0.0 if k == here else dear) for k, o in enumerate(owed)]
     total = {k: began[k] + cost[k] * elapsed_h for k in open_}
@@ -50,6 +50,8 @@ def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patien
     if here in total:
         spent += cost[here] * elapsed_h
 
+    lost = over[here] + beyond
+    beyond = max(0.0, min(lost, 2.0 * dear) - min(over[here], dear))
     bias = [0] * len(cost)
     for k in open_:
         if k == here:
@@ -57,15 +59,14 @@ def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patien
         if here not in total:
             bias[k] = round(level[k] + (over[k] + move[k]) / horizon_h) - cost[k]
             continue
-        saves, saved = horizon_h * (level[here] - level[k]), over[here] - over[k]
+        saves, saved = horizon_h * (level[here] - level[k]), lost - over[k]
         if new:
             gain = saves - move[k]
         elif spent <= slack * least + dear:
             gain = min(saved - evidence * dear, saved + saves - assurance * dear)
-            gain = max(gain, min(saved - dear, saves))
         else:
-            gain = saved - dear
+            gain = over[here] - over[k] - dear
         # cheaper by what is gained an hour; who gains nothing is dearer by 1 at least
         per_hour = math.floor(-gain / horizon_h)
         bias[k] = cost[here] - cost[k] + (per_hour if gain > 0.0 else per_hour + 1)
-    return ([min(o, dear) for o in over], level, spent, least), bias
+    return ([min(o, dear) for o in over], level, spent, least, beyond), bias
