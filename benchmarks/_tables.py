@@ -13,7 +13,10 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-PAGES = (HERE.parent / "README.md", DOCS / "flash-wear.md", DOCS / "reboot-drift.md")
+PAGES = (
+    HERE.parent / "README.md",
+    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement")),
+)
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = tuple[str, str]
@@ -105,6 +108,54 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("its mean run in the busiest quarter", "rule_28d_arl_ratio_busiest_quarter"),
         ("devices judged in a day, a second on one core", "updates_per_s"),
         ("state, bytes per device", "bytes_per_device"),
+    ),
+    "placement": (
+        ("100,000 workloads, provisioned, 10 seeds: certified gap, %, median", "gap_pct_median"),
+        ("the largest", "gap_pct_max"),
+        ("CPU seconds", "cold_cpu_s"),
+        ("CPU of HiGHS to 0.1 %, over ours to 0.1 %", "cpu_ratio_highs"),
+        ("our most thorough plan, above that of HiGHS, %", "over_highs_pct"),
+        ("10,000 workloads: CPU of HiGHS to 0.1 %, over ours, median of 5", "cpu_ratio_highs_10k"),
+        ("our most thorough plan, above that of HiGHS, %", "over_highs_pct_10k"),
+        ("certified gap, %, median of 10", "gap_pct_median_10k"),
+        ("1,000,000 workloads: certified gap, %", "gap_pct_1m"),
+        ("CPU seconds", "cpu_s_1m"),
+        ("peak memory, GiB", "peak_gib_1m"),
+        ("10,000 contended, 5 seeds, to 1 %: certified gap, %, largest", "gap_pct_contended_10k"),
+        ("CPU over that of HiGHS' relaxation, largest", "cpu_over_lp_contended_10k"),
+        ("the same, thorough: certified gap, %, largest", "gap_pct_contended_10k_thorough"),
+        ("CPU over that of HiGHS' relaxation, largest", "cpu_over_lp_contended_10k_thorough"),
+        ("10,000 in overload, thorough: certified gap, %", "gap_pct_overload_10k_thorough"),
+        ("filter and score over the bound: provisioned", "greedy_over_bound_provisioned_10k"),
+        ("the same, loose", "greedy_over_bound_loose_10k"),
+        ("the same, contended", "greedy_over_bound_contended_10k"),
+        ("the same, overload", "greedy_over_bound_overload_10k"),
+        ("10,000 instances of 3 to 12 workloads: share solved to the best", "small_optimal_share"),
+        ("bounds above the best", "bound_above_optimum"),
+        ("violated constraints, all plans and all states between", "violations"),
+        ("1 % of devices change a tick: CPU of a tick over a cold solve", "warm_over_cold"),
+        ("certified gap after 1,000 ticks, %", "gap_pct_after_1000_ticks"),
+        ("the largest on the way, %", "gap_pct_worst_of_1000_ticks"),
+    ),
+    "stability": (
+        ("simulated costs: cost over the least in hindsight", "cost_ratio_synthetic"),
+        ("its standard error", "cost_ratio_synthetic_se"),
+        ("moves over those in hindsight", "migrations_ratio_synthetic"),
+        ("work functions alone", "cost_ratio_synthetic_work"),
+        ("going where it is cheapest now", "cost_ratio_synthetic_greedy"),
+        ("only if that saves 10 %", "cost_ratio_synthetic_hysteresis"),
+        ("Seattle round trips: cost over the least in hindsight", "cost_ratio_seattle"),
+        ("its standard error", "cost_ratio_seattle_se"),
+        ("moves over those in hindsight", "migrations_ratio_seattle"),
+        ("work functions alone", "cost_ratio_seattle_work"),
+        ("going where it is cheapest now", "cost_ratio_seattle_greedy"),
+        ("only if that saves 10 %", "cost_ratio_seattle_hysteresis"),
+        ("5G radio of a car: cost over the least in hindsight", "cost_ratio_5g"),
+        ("its standard error", "cost_ratio_5g_se"),
+        ("moves over those in hindsight", "migrations_ratio_5g"),
+        ("A to B to A before it paid, not forced, all three", "unforced_returns"),
+        ("adversaries: cost over (2n - 1) times the least, largest", "worst_adversarial"),
+        ("the same, going where it is cheapest", "worst_adversarial_greedy"),
     ),
 }
 

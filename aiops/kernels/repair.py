@@ -194,16 +194,17 @@ def fit(places: Places, price: F8, free: I8, pipe: I8, choice: I4) -> None:
 
 
 @kernel
-def descend(places: Places, rank: I1, free: I8, pipe: I8, choice: I4) -> int:
-    """Let every workload take a cheaper option that has room until none has; return what it saves.
+def descend(places: Places, rank: I1, rows: I4, free: I8, pipe: I8, choice: I4) -> int:
+    """Let the workloads `rows` take cheaper options that have room until none has one.
 
-    `rank` [w, k] are its options, cheapest first; the rest as in `fit`. `choice` must be feasible.
+    `rank` [w, k] are their options, cheapest first; the rest as in `fit`. `choice` must be
+    feasible. Returned is what that saves.
     """
     saved = 0
     better = True
     while better:
         better = False
-        for w in range(choice.shape[0]):
+        for w in rows:
             was = choice[w]
             if was == rank[w, 0]:
                 continue

@@ -76,8 +76,9 @@ class Market:
     def __init__(self, instance: Instance, prices: F8 | None = None) -> None:
         self.instance = instance
         w, k = instance.cost.shape
+        self._all = np.arange(w, dtype=np.int32)
         self._rank = np.empty((w, k), dtype=np.int8)
-        blocks.rank_options(instance.cost, np.arange(w, dtype=np.int32), self._rank)
+        blocks.rank_options(instance.cost, self._all, self._rank)
         self._homes = np.arange(len(instance.room), dtype=np.int32)
         self.prices = np.zeros(len(instance.capacity)) if prices is None else prices.copy()
         self.wish = np.full(w, k - 1, dtype=np.int32)
@@ -139,7 +140,7 @@ class Market:
         shut = one.cost[np.arange(len(choice)), choice] == CLOSED
         self.choice = np.where(shut, nowhere, choice).astype(np.int32)
         self._free, self._pipe = self._left(self.choice)
-        self._fit()
+        self._fit(self._all)
 
     def change(self, instance: Instance, homes: I4) -> I4:
         """Go on with an instance that differs in costs and rooms of `homes`, and in nothing else.
@@ -159,7 +160,7 @@ class Market:
         self._shift(rows, 1)
         self.choice[rows] = self.wish[rows]
         self._shift(rows, -1)
-        self._fit()
+        self._fit(rows)
         moved = instance.home[np.flatnonzero(self.choice != before)]
         return np.union1d(homes, moved).astype(np.int32)
 
@@ -168,8 +169,10 @@ class Market:
         effort = effort or WARM
         self.search(effort, self.change(instance, homes))
         if self.cost - self.bound > effort.gap * self.bound:
-            self.climb(effort, NUDGE)
-            self.search(effort)
+            # well below, so that it is not the same again the next time
+            well = replace(effort, gap=0.5 * effort.gap)
+            self.climb(well, NUDGE)
+            self.search(well)
 
     def enumerate(self) -> bool:
         """Make the choice the best there is; return whether that is proven: for a few workloads."""
@@ -205,6 +208,7 @@ class Market:
         choice, free, pipe = self.choice.copy(), self._free.copy(), self._pipe.copy()
         least = cost
         excess = np.zeros(len(self.instance.room))
+        rows = self._all if homes is None else rows_of(self.instance.block, homes)
         for _ in range(effort.searches):
             if least - bound <= effort.gap * bound:
                 break
@@ -216,14 +220,14 @@ class Market:
             cost -= repair.recreate(
                 self._places, core, effort.trials * len(core), heat, free, pipe, choice, state
             )
-            cost -= repair.descend(self._places, self._rank, free, pipe, choice)
+            cost -= repair.descend(self._places, self._rank, rows, free, pipe, choice)
             if cost < least:
                 least, self.choice = cost, choice.copy()
                 self._free, self._pipe = free.copy(), pipe.copy()
 
-    def _fit(self) -> None:
+    def _fit(self, rows: I4) -> None:
         repair.fit(self._places, self.prices, self._free, self._pipe, self.choice)
-        repair.descend(self._places, self._rank, self._free, self._pipe, self.choice)
+        repair.descend(self._places, self._rank, rows, self._free, self._pipe, self.choice)
 
     def _core(self, excess: F8) -> I4:
         """Return the workloads of the homes that hold most of the `excess` [d]."""
