@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiops import reboots, wear
+    from aiops import place, reboots, wear
     from aiops.alerts.rule import AlertRule
     from aiops.connectors.inventory import read_inventory
     from aiops.connectors.models import load_model
@@ -44,6 +44,7 @@ __all__ = [
     "Workload",
     "detect",
     "load_model",
+    "place",
     "read_inventory",
     "reboots",
     "replay",
@@ -77,7 +78,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name where it lives, once."""
-    if name in ("reboots", "wear"):
+    if name in ("place", "reboots", "wear"):
         return import_module(f"aiops.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'aiops' has no attribute {name!r}")

@@ -102,12 +102,13 @@ def played(
     detectors: Iterable[Named] | Named | None = None,
     *,
     layout: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> tuple[Engine, Step]:
     """Run a history through a new engine; return it, as the history ends, and what came of it.
 
-    Arguments and errors are those of `detect`.
+    Arguments and errors are those of `detect`, and settings those of `Engine`.
     """
-    engine = Engine([AlertRule(one) for one in _chosen(detectors)], layout=layout)
+    engine = Engine([AlertRule(one) for one in _chosen(detectors)], layout=layout, **settings)
     table = read_frame(frame)
     # Arrow cannot take rows of views, in which polars keeps its texts.
     table = pa.table([whole(column) for column in table.columns], names=table.column_names)

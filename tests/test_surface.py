@@ -27,6 +27,7 @@ SURFACE = [
     "Workload",
     "detect",
     "load_model",
+    "place",
     "read_inventory",
     "reboots",
     "replay",

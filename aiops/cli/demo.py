@@ -27,10 +27,12 @@ from aiops.cli.console import (
     table,
 )
 from aiops.cli.results import Record, Results, per_week, read_json, where
-from aiops.cli.run import ABOUT, Span, claim, rules, write_totals
+from aiops.cli.run import ABOUT, STATE, Span, claim, rules, write_totals
 from aiops.connectors.jsonl import JsonlSink
 from aiops.connectors.simulator import SCENARIOS, Simulation
 from aiops.engine.engine import Engine, Step
+from aiops.engine.ports import Sink
+from aiops.engine.run import Checkpoint
 from aiops.engine.run import run as run_engine
 from aiops.errors import FileError
 from aiops.fleet.inventory import Workload
@@ -73,13 +75,7 @@ def demo(
             f"{count(scenario.days, 'day')} of hourly telemetry from {day(scenario.start)}, "
             f"seed {scenario.seed}."
         )
-    engine = Engine(
-        rules(None, ALARM_BUDGET),
-        inventory=simulation.inventory(),
-        placement=PlacementSettings(horizon_s=HORIZON_S),
-        epoch_s=EPOCH_S,
-        lateness_s=2 * EPOCH_S,
-    )
+    engine = engine_of(simulation)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("half a year", total=scenario.days, note="")
 
@@ -89,7 +85,8 @@ def demo(
                 bar.update(task, completed=past, note=f"day {past} of {scenario.days}")
             return True
 
-        run_engine(engine, simulation, [JsonlSink(out), Span(out)], watch=watch)
+        sinks: list[Sink] = [JsonlSink(out), Span(out)]
+        run_engine(engine, simulation, sinks, Checkpoint(out / STATE), watch=watch)
     write_totals(engine, out)
     results = Results.load(out)
     if as_json:
@@ -104,6 +101,17 @@ def demo(
     command(screen, f"aiops explain ID --out {out}", "Why?   ")
     command(screen, "aiops scan FILE...", "Yours? ")
     command(screen, "aiops run FILE...", "       ")
+
+
+def engine_of(simulation: Simulation) -> Engine:
+    """Return the engine of the demo, before it has seen anything."""
+    return Engine(
+        rules(None, ALARM_BUDGET),
+        inventory=simulation.inventory(),
+        placement=PlacementSettings(horizon_s=HORIZON_S),
+        epoch_s=EPOCH_S,
+        lateness_s=2 * EPOCH_S,
+    )
 
 
 def _prepare(out: Path, seed: int) -> None:

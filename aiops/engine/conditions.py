@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aiops.fleet.inventory import Inventory
-from aiops.fleet.owner import Epoch, FleetShape
+from aiops.fleet.owner import FleetShape
 from aiops.fleet.registry import Registry
 from aiops.kernels.admission import last_value
 from aiops.kernels.rows import F8, I8
@@ -91,18 +91,21 @@ def remember(last: LastKnown, batch: TelemetryBatch) -> None:
 
 
 def conditions_of(
-    inventory: Inventory, registry: Registry, last: LastKnown, epoch: Epoch
+    inventory: Inventory, registry: Registry, last: LastKnown, size: int, clock: int
 ) -> Conditions:
-    """Return the conditions of the inventory's nodes, in its order, as `epoch` closes."""
+    """Return the conditions of the inventory's nodes, in its order, at `clock` (ns).
+
+    Identities from `size` on have not been heard of before.
+    """
     found = [registry.find(node.id) for node in inventory.nodes]
     index = np.array([-1 if i is None else i for i in found], dtype=np.int64)
-    index[index >= epoch.size] = -1  # not heard of before this epoch closed
+    index[index >= size] = -1
     missing = index < 0
 
     def known(values: F8) -> F8:
         return np.where(missing, np.nan, values[index])
 
-    age_s = (epoch.clock - last.seen[index]) / SECOND_NS
+    age_s = (clock - last.seen[index]) / SECOND_NS
     age_s = np.where(missing | (last.seen[index] < 0), np.nan, np.maximum(age_s, 0.0))
     patience_s = np.maximum(STALE_S, STALE_GAPS * last.gap[index] / SECOND_NS)
     return Conditions(

@@ -30,7 +30,7 @@ from aiops.fleet.registry import Identity
 from aiops.fleet.state import ClosedEpoch, FleetState
 from aiops.kernels.rows import B1, I4, Rows, Scores
 from aiops.placement.plan import Plan
-from aiops.placement.problem import pose
+from aiops.placement.problem import PlacementProblem, pose
 from aiops.placement.solver import PlacementMemory, revert, solve
 from aiops.placement.topology import PlacementSettings, resolve
 from aiops.telemetry.batch import TelemetryBatch
@@ -306,21 +306,35 @@ class Engine:
         """Solve placement for the conditions as the epoch closes, if there is anything to place."""
         if not self.inventory.workloads:
             return None
-        last = self.fleet.recall(ConditionOwner())
-        remember(last, batch)
-        conditions = conditions_of(self.inventory, self.fleet.registry, last, epoch)
-        problem = pose(
-            conditions,
-            self._firing.values(),
-            self._topology,
-            self._placement,
-            epoch.end,
-            self.placement,
-        )
+        remember(self.fleet.recall(ConditionOwner()), batch)
+        problem = self._pose(epoch.size, epoch.clock, epoch.end)
         if problem is None:
             return None
         plan, self._placement = solve(problem, self._placement)
         return plan
+
+    def plan(self) -> Plan | None:
+        """Return what placement says of the fleet as the last epoch left it; None: nothing yet.
+
+        Made anew from places, prices and conditions as they stand. Nothing is changed by asking.
+        """
+        if self._placement is None:
+            return None
+        end = int(self._placement.ts[0])
+        problem = self._pose(len(self.fleet.registry), min(end, self.fleet.clock), end)
+        return None if problem is None else solve(problem, self._placement)[0]
+
+    def _pose(self, size: int, clock: int, end: int) -> PlacementProblem | None:
+        """Pose placement to `size` identities at `clock`, as the epoch ending at `end` closes."""
+        last = self.fleet.recall(ConditionOwner())
+        return pose(
+            conditions_of(self.inventory, self.fleet.registry, last, size, clock),
+            self._firing.values(),
+            self._topology,
+            self._placement,
+            end,
+            self.placement,
+        )
 
     def _stay(self, plan: Plan | None, verdicts: Sequence[Verdict]) -> None:
         """Let placement know which of its moves the guard held: those workloads did not move."""

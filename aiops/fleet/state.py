@@ -18,7 +18,13 @@ from aiops.fleet.media import Media
 from aiops.fleet.owner import Epoch, FleetShape, Owner, settings_hash
 from aiops.fleet.registry import Registry
 from aiops.fleet.series import Rejected, SeriesState
-from aiops.kernels.admission import BEST_DEVICE, FIRST_OPEN, NOBODY, advance_clock
+from aiops.kernels.admission import (
+    BEST_DEVICE,
+    FIRST_OPEN,
+    NOBODY,
+    WATERMARK,
+    advance_clock,
+)
 from aiops.kernels.rows import B1, I4, I8
 from aiops.telemetry.batch import TelemetryBatch, group_bounds
 from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, NormalisedFrame, SparseColumn
@@ -78,6 +84,11 @@ class FleetState:
         self._known = 0
         self._aside: list[tuple[int, pa.Table]] = []
         self._memory: dict[str, tuple[int, str, tuple[Any, ...]]] = {}
+
+    @property
+    def clock(self) -> int:
+        """Watermark, ns: confirmed by a second device or by the log's own stamps."""
+        return int(self._clock[WATERMARK])
 
     # -- the two verbs ------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,12 +78,20 @@ class Explanation:
     """The cheapest other place that was open."""
     margin: int | None
     """By how much the runner-up is dearer per hour; below 0 only where others gain by it."""
-    flips: tuple[Flip, ...]
-    """Smallest first, relative to each variable's range."""
+    seek: Callable[[], Sequence[Flip]] = field(repr=False, compare=False)
+    """Looks for `flips`, which takes longer than all else."""
+
+    @cached_property
+    def flips(self) -> tuple[Flip, ...]:
+        """What would change the choice at once; smallest first, relative to a variable's range."""
+        return tuple(self.seek())
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values."""
-        return asdict(self) | {"ts": rfc3339(self.ts)}
+        told = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "seek"}
+        options = [asdict(option) for option in self.options]
+        flips_ = [asdict(flip) for flip in self.flips]
+        return told | {"ts": rfc3339(self.ts), "options": options, "flips": flips_}
 
     def text(self) -> str:
         """Return it in plain words and one table, at most 80 columns wide."""
@@ -137,14 +146,14 @@ def explain(
     *,
     waits: bool = False,
     free: tuple[I8, I8] | None = None,
-    rivals: B1 | None = None,
+    rivals: Callable[[], B1] | None = None,
 ) -> Explanation:
     """Return why workload `i` is where `choice` [w] puts it, at the `prices` [r] of that plan.
 
     `free` and `rivals` are what `spare` and `contested` return, if that is known already.
     """
     free = spare(problem, choice) if free is None else free
-    rivals = contested(problem, choice) if rivals is None else rivals
+    rivals = rivals or (lambda: contested(problem, choice))
     k = int(choice[i])
     fits = room(problem, free, choice, i)
     open_ = (problem.mask_reason[i] == 0) & fits
@@ -164,7 +173,7 @@ def explain(
         margin=None
         if runner is None
         else int(problem.effective[i, runner] - problem.effective[i, k]),
-        flips=() if problem.held[i] else tuple(flips(problem, rivals, i, k, fits)),
+        seek=lambda: () if problem.held[i] else flips(problem, rivals(), i, k, fits),
     )
 
 

@@ -149,7 +149,7 @@ class Plan:
             i,
             waits=waits,
             free=self._spare,
-            rivals=self._contested,
+            rivals=lambda: self._contested,
         )
 
     @property

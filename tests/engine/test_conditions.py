@@ -59,7 +59,7 @@ def told(**columns) -> Conditions:
     engine = Engine(rules=(), inventory=FLEET)
     epoch = engine.step(pa.table(frame)).epochs[-1]
     last = engine.fleet.recall(ConditionOwner())
-    return conditions_of(FLEET, engine.fleet.registry, last, epoch)
+    return conditions_of(FLEET, engine.fleet.registry, last, epoch.size, epoch.clock)
 
 
 def options(**columns):
