@@ -669,7 +669,9 @@ def test_the_data_in_the_repository_is_what_its_card_says(
     exec(card.partition("```python\n")[2].partition("```")[0], {})
     made = sorted(path.relative_to(tmp_path / "data") for path in tmp_path.rglob("*.*"))
     kept = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
-    assert kept == sorted([*made, Path("README.md")])
+    by_hand = [Path("placement") / name for name in ("site.toml", "state.csv")]
+    assert kept == sorted([*made, *by_hand, Path("README.md")])
+    assert all(f"`{path.name}`" in card for path in by_hand)
     assert sum((folder / path).stat().st_size for path in kept) < 300_000
     for path in made:
         if path.suffix == ".json":
