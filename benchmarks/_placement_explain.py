@@ -16,7 +16,7 @@ from aiops.placement.counterfactual import Flip, moved
 from aiops.placement.explain import place_name
 from aiops.placement.plan import Plan
 from aiops.placement.problem import PlacementMemory, pose
-from aiops.placement.solver import replan, solve
+from aiops.placement.solver import solve
 from aiops.placement.whatif import Overlay, what_if
 
 NOON = 1_767_268_800 * 1_000_000_000
@@ -172,7 +172,7 @@ def planned(size: int, seed: int, scarce: float = 1.0) -> Plan:
 def _solved(problem: object, memory: PlacementMemory) -> tuple[Plan, PlacementMemory]:
     plan, memory = solve(problem, memory)  # type: ignore[arg-type]
     for _ in range(SETTLING):
-        again = replan(plan, plan.problem)
+        again = plan.replan(plan.problem)
         still = bool((again.choice == plan.choice).all())
         plan = again
         if still:
@@ -217,7 +217,7 @@ def _sides(plan: Plan, i: int, flip: Flip, now: str) -> Iterator[tuple[str, bool
     ):
         row = np.array([i], dtype=np.int32)
         problem = plan.problem.altered(row, moved(plan.problem, i, flip, value))
-        again = replan(plan, problem)
+        again = plan.replan(problem)
         yield side, place_name(problem, i, int(again.choice[i])) == place
 
 
@@ -242,5 +242,5 @@ def what_if_s(plan: Plan) -> tuple[float, float]:
     what_if(plan, Overlay(kill=("gw-0-0",), heat={"site-1": 5.0}))
     asked = time.process_time() - began
     began = time.process_time()
-    replan(plan, plan.problem)
+    plan.replan(plan.problem)
     return asked, time.process_time() - began

@@ -127,7 +127,7 @@ class Engine:
             self.patience,
         )
         to = np.where(open_, cost + bias, np.iinfo(np.int64).max).argmin(axis=1)
-        self.work = stability.moved(self.work, at, to, move)
+        self.work = stability.moved(self.work, at, to, open_, move, self.horizon_s)
         return np.asarray(to)
 
 

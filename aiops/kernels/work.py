@@ -23,6 +23,8 @@ class Work(NamedTuple):
     """[w] micro-dollars that nobody could have spent less than, had all been known."""
     beyond: F8
     """[w] micro-dollars that the present place has lost beyond what `owed` holds of it."""
+    barred_h: F8
+    """[w, k] for so long it does not go back there: until leaving it has paid."""
 
 
 class Patience(NamedTuple):
@@ -59,10 +61,11 @@ def advance(
     have cost (Borodin, Linial, Saks 1992, doi:10.1145/146585.146588); moving is the same between
     any two, the dearest of `move`. Who was never seen goes where the horizon pays for the move. Who
     was moves when another place would have saved a share of the move already, and what it would
-    have saved and what it saves over the horizon at smoothed costs is a multiple of it. Where that
-    has done badly, what was saved must pay for the move alone: the rule whose cost stays below
-    2k - 1 times the least. Compared are work functions before they are cut at the cost of a move,
-    or nobody would ever move.
+    have saved and what it saves over the horizon at smoothed costs is a multiple of it; and not
+    back to a place before leaving it has paid (`Work.barred_h`). Where that has done badly, what
+    was saved must pay for the move alone: the rule whose cost stays below 2k - 1 times the least.
+    Compared are work functions before they are cut at the cost of a move, or nobody would ever
+    move.
 
     `bias` is 0 for the present place. Where that is closed, the others cost what they will, with
     what they owe and the move spread over the horizon.
@@ -78,6 +81,7 @@ def advance(
         # all up to now: who is closed is reached by a move
         lowest = np.inf
         for k in range(options):
+            work.barred_h[w, k] = max(0.0, work.barred_h[w, k] - elapsed_h)
             known = not np.isnan(work.owed[w, k])
             ahead[k] = work.owed[w, k] if known else (0.0 if k == here else dear)
             if np.isnan(work.level[w, k]):
@@ -117,6 +121,8 @@ def advance(
                 gain = min(
                     saved - patience.evidence * dear, saved + saves - patience.assurance * dear
                 )
+                if work.barred_h[w, k] > 0.0:
+                    gain = min(gain, -dear)
             else:
                 gain = ahead[here] - ahead[k] - dear
             # whole numbers, and never 0: a move that gains nothing is not made

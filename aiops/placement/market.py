@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -142,32 +143,72 @@ class Market:
         self._free, self._pipe = self._left(self.choice)
         self._fit(self._all)
 
-    def change(self, instance: Instance, homes: I4) -> I4:
-        """Go on with an instance that differs in costs and rooms of `homes`, and in nothing else.
+    def fork(self) -> Market:
+        """Return a market that stands where this one does and goes its own way."""
+        other = copy.copy(self)
+        for name in ("prices", "wish", "choice", "_rank", "_usage", "_term", "_free", "_pipe"):
+            setattr(other, name, getattr(self, name).copy())
+        other._room = self._room.copy()
+        return other
 
-        Its arrays may be those of the present one, written to. These homes get what they wish for
-        at the present prices, and what that breaks is made to fit. Returned are the homes whose
-        workloads were moved, and `homes`.
+    def change(self, instance: Instance, homes: I4) -> None:
+        """Go on with an instance that differs in costs and rooms of `homes`, and in capacities.
+
+        Its arrays may be those of the present one, written to; not that of capacities. The choice
+        is as it was, and may break what is different: `keep` or `want` comes next.
         """
-        rows = rows_of(instance.block, homes)
-        blocks.rank_options(instance.cost, rows, self._rank)
-        self.instance = instance
+        blocks.rank_options(instance.cost, rows_of(instance.block, homes), self._rank)
         self._places = self._places._replace(cost=instance.cost)
+        if instance.capacity is not self.instance.capacity:
+            more = instance.capacity - self.instance.capacity
+            self._free[: instance.nodes] += more[: 3 * instance.nodes].reshape(-1, 3)
+            self._pipe += more[3 * instance.nodes :]
+        self.instance = instance
         self._price(homes)
         self._free[instance.nodes + homes] += instance.room[homes] - self._room[homes]
         self._room[homes] = instance.room[homes]
-        before = self.choice.copy()
-        self._shift(rows, 1)
-        self.choice[rows] = self.wish[rows]
-        self._shift(rows, -1)
-        self._fit(rows)
-        moved = instance.home[np.flatnonzero(self.choice != before)]
-        return np.union1d(homes, moved).astype(np.int32)
+
+    def keep(self, homes: I4) -> None:
+        """Leave everybody at `homes` where they are, if they may and nothing cheaper has room."""
+        rows = rows_of(self.instance.block, homes)
+        at = self.choice[rows]
+        shut = self.instance.cost[rows, at] == CLOSED
+        self._go(rows, np.where(shut, self.instance.cost.shape[1] - 1, at))
+
+    def want(self, homes: I4) -> None:
+        """Give everybody at `homes` what is best for them at the prices, and make that fit."""
+        rows = rows_of(self.instance.block, homes)
+        self._go(rows, self.wish[rows])
 
     def refresh(self, instance: Instance, homes: I4, effort: Effort | None = None) -> None:
-        """Settle again after `change`, with work in proportion to what changed."""
+        """Settle again when `homes` have changed, with work in proportion to what they are."""
         effort = effort or WARM
-        self.search(effort, self.change(instance, homes))
+        before = self.choice.copy()
+        self.change(instance, homes)
+        self.want(homes)
+        self._improve(effort, homes, before)
+
+    def follow(self, instance: Instance, homes: I4, effort: Effort | None = None) -> None:
+        """Settle again when `homes` have changed a little; nobody moves for no gain.
+
+        What was good enough before the change is good enough after it.
+        """
+        effort = effort or WARM
+        was = self.cost - self.bound
+        before = self.choice.copy()
+        self.change(instance, homes)
+        wanted = self.fork()
+        wanted.want(homes)
+        self.keep(homes)
+        if wanted.cost < self.cost:
+            self.choice, self._free, self._pipe = wanted.choice, wanted._free, wanted._pipe
+        gap = max(effort.gap, was / max(self.bound, 1.0))
+        self._improve(replace(effort, gap=gap), homes, before)
+
+    def _improve(self, effort: Effort, homes: I4, before: I4) -> None:
+        """Look for cheaper places of `homes` and of who is not where he was `before`; then all."""
+        moved = self.instance.home[np.flatnonzero(self.choice != before)]
+        self.search(effort, np.union1d(homes, moved).astype(np.int32))
         if self.cost - self.bound > effort.gap * self.bound:
             # well below, so that it is not the same again the next time
             well = replace(effort, gap=0.5 * effort.gap)
@@ -224,6 +265,13 @@ class Market:
             if cost < least:
                 least, self.choice = cost, choice.copy()
                 self._free, self._pipe = free.copy(), pipe.copy()
+
+    def _go(self, rows: I4, to: I4) -> None:
+        """Move the workloads `rows` to the options `to` [rows], and make that fit."""
+        self._shift(rows, 1)
+        self.choice[rows] = to
+        self._shift(rows, -1)
+        self._fit(rows)
 
     def _fit(self, rows: I4) -> None:
         repair.fit(self._places, self.prices, self._free, self._pipe, self.choice)

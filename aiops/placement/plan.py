@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.placement.counterfactual import contested
 from aiops.placement.criteria import EVICTS, TERMS
 from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare, why_not
+from aiops.placement.market import FEW, WARM, Market, Settlement, settle
 from aiops.placement.prices import Price, prices_of
 from aiops.placement.problem import PlacementProblem
-from aiops.placement.sequence import MoveSequence, StepKind
+from aiops.placement.sequence import MoveSequence, StepKind, sequence
 
 
 class Leg(NamedTuple):
@@ -79,18 +80,45 @@ class Plan:
     `cost` and `bound` count each chosen option and what its move has to overcome.
     """
 
-    id: str
-    """A function of content and of the plan before: unchanged as long as nothing moves."""
     problem: PlacementProblem
     choice: I4
     """[w] option of each workload in the end."""
-    order: MoveSequence
-    """How that is reached, or as much of it as may move now; its rows are those of the problem."""
     prices: F8
     """[r] micro-dollars per hour and unit of each shared row of `problem.instance`."""
     cost: int
     bound: int
     """No assignment is cheaper than this."""
+    last: str
+    """Id of the plan before; empty: there was none."""
+
+    @cached_property
+    def id(self) -> str:
+        """A function of content and of the plan before: unchanged as long as nothing moves."""
+        return name_plan(self.problem, self.reached, self.last)
+
+    @cached_property
+    def order(self) -> MoveSequence:
+        """How `choice` is reached, or as much of it as may move now."""
+        problem, (instance, rows) = self.problem, self.problem.free
+        before = problem.current[rows]
+        silent: B1 = problem.nodes.here["silent"][problem.node[rows, before]]
+        order = sequence(
+            instance,
+            before,
+            self.choice[rows],
+            problem.settings.limits,
+            stateful=problem.topology.state_gb[rows] > 0.0,
+            unreachable=silent,
+        )
+        return replace(order, workload=rows[order.workload], left=rows[order.left])
+
+    @cached_property
+    def market(self) -> Market:
+        """The market of those who are free to move, as the plan leaves it: to be forked."""
+        instance, rows = self.problem.free
+        market = Market(instance, self.prices)
+        market.take(self.choice[rows])
+        return market
 
     @property
     def ts(self) -> int:
@@ -167,6 +195,21 @@ class Plan:
         """
         return why_not(self.problem, self.prices, self.choice, self._row(workload), place)
 
+    def replan(self, problem: PlacementProblem) -> Plan:
+        """Return the plan of a `problem` that differs a little from this one's, from where it is.
+
+        The work is in proportion to what differs, as long as the same workloads are free to move.
+        """
+        (instance, rows), (before, same) = problem.free, self.problem.free
+        if len(rows) <= FEW or not np.array_equal(rows, same):
+            settled = settle(instance, self.prices, self.choice[rows], WARM)
+            return planned(problem, settled, self.id)
+        costs = np.flatnonzero((instance.cost != before.cost).any(axis=1))
+        rooms = np.flatnonzero((instance.room != before.room).any(axis=1))
+        market = self.market.fork()
+        market.follow(instance, np.union1d(instance.home[costs], rooms).astype(np.int32))
+        return planned(problem, market.settled(), self.id)
+
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values for sinks."""
         topology = self.problem.topology
@@ -186,8 +229,8 @@ class Plan:
 
     def _row(self, workload: str) -> int:
         try:
-            return self.problem.topology.workload.index(workload)
-        except ValueError:
+            return self.problem.topology.row_of[workload]
+        except KeyError:
             known = ", ".join(self.problem.topology.workload[:5])
             raise InputError(
                 f"no workload {workload!r} in plan {self.id}; it has {known} and so on"
@@ -256,6 +299,22 @@ class Plan:
             f"{target} costs {saved.sum()} micro-dollars an hour less than {source},"
             f" mostly for {TERMS[int(saved.argmax())]}"
         )
+
+
+def planned(problem: PlacementProblem, settled: Settlement, last: str) -> Plan:
+    """Return what was settled for those who are free to move as a plan of `problem`."""
+    _, rows = problem.free
+    choice = problem.current.copy()
+    choice[rows] = settled.choice
+    held = np.flatnonzero(problem.held)
+    return Plan(
+        problem=problem,
+        choice=choice,
+        prices=settled.prices,
+        cost=int(problem.effective[np.arange(len(choice)), choice].sum()),
+        bound=settled.bound + int(problem.effective[held, problem.current[held]].sum()),
+        last=last,
+    )
 
 
 def name_plan(problem: PlacementProblem, choice: I4, last: str) -> str:

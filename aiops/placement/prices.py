@@ -73,12 +73,4 @@ def named(problem: PlacementProblem, row: int) -> tuple[str, str, str]:
     instance = problem.instance
     if row >= 3 * instance.nodes:
         return (problem.topology.uplink_site[row - 3 * instance.nodes], *UPLINK)
-    return (problem.topology.node[_shared(problem)[row // 3]], *RESOURCES[row % 3])
-
-
-def _shared(problem: PlacementProblem) -> I4:
-    """Return the node of each shared node of the instance."""
-    code, node = problem.instance.node, problem.node
-    found = np.empty(problem.instance.nodes, dtype=np.int32)
-    found[code[code >= 0]] = node[code >= 0]
-    return found
+    return (problem.topology.node[problem.topology.shared[row // 3]], *RESOURCES[row % 3])

@@ -58,7 +58,7 @@ class PlacementMemory(NamedTuple):
     choice: I4
     """[w] option where each workload is."""
     owed: F8
-    """[w, k] as in `kernels.work.Work`; so the next four."""
+    """[w, k] as in `kernels.work.Work`; so the next five."""
     level: F8
     """[w, k]"""
     spent: F8
@@ -67,6 +67,8 @@ class PlacementMemory(NamedTuple):
     """[w]"""
     beyond: F8
     """[w]"""
+    barred_h: F8
+    """[w, k]"""
     ts: I8
     """[1] of the last plan, ns; `NEVER`: there was none."""
     prices: F8
@@ -153,8 +155,13 @@ class PlacementProblem:
 
     @cached_property
     def instance(self) -> Instance:
-        """What the solver reads."""
+        """All workloads as the solver reads them."""
         return as_instance(self)
+
+    @cached_property
+    def free(self) -> tuple[Instance, I4]:
+        """Those that are free to move, and their rows."""
+        return freed(self)
 
     def options_of(self, rows: Some) -> Options:
         """Return the facts of the options of some workloads."""
@@ -322,30 +329,42 @@ def demand(amount: I8, node: I4, m: int) -> I8:
 
 
 def as_instance(problem: PlacementProblem) -> Instance:
-    """Return what the solver reads of `problem`, workloads in the same rows.
-
-    A home that nobody else has among its options is packed exactly; every other node is shared.
-    """
-    topology = problem.topology
-    shared = np.zeros(len(topology.node) + 1, dtype=np.bool_)
-    shared[topology.option[:, 1:]] = True
-    shared[-1] = False
-    code = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
-    homes, first = np.unique(topology.option[:, 0], return_index=True)
+    """Return what the solver reads of `problem`, workloads in the same rows."""
+    topology, ground = problem.topology, problem.topology.ground
     each = np.stack([topology.node_cpu, topology.node_memory, problem.node_power], axis=1)
-    admissible = problem.open | topology.shed
-    return Instance(
-        block=np.append(first, len(topology.option)).astype(np.int32),
-        cost=np.where(admissible, problem.effective, CLOSED),
-        node=code[topology.option],
-        uplink=topology.uplink,
-        demand=np.stack(
-            [topology.cpu, topology.memory, topology.power, topology.bandwidth], axis=1
-        ),
-        room=np.where(shared[homes][:, None], UNLIMITED, each[homes]),
-        capacity=np.concatenate([each[shared[:-1]].ravel(), topology.uplink_capacity]),
-        nodes=int(np.count_nonzero(shared)),
+    own = ground.node[ground.block[:-1], 0] < 0
+    homes = topology.option[ground.block[:-1], 0]
+    return replace(
+        ground,
+        cost=np.where(problem.open | topology.shed, problem.effective, CLOSED),
+        room=np.where(own[:, None], each[homes], UNLIMITED),
+        capacity=np.concatenate([each[topology.shared].ravel(), topology.uplink_capacity]),
     )
+
+
+def freed(problem: PlacementProblem) -> tuple[Instance, I4]:
+    """Return the workloads that are free to move as an instance, and their rows in `problem`.
+
+    What is held has its room taken off beforehand.
+    """
+    whole, held = problem.instance, problem.held
+    rows = np.flatnonzero(~held).astype(np.int32)
+    if len(rows) == len(held):
+        return whole, rows
+    nowhere = whole.cost.shape[1] - 1
+    at_home, shared = whole.usage(np.where(held, problem.current, nowhere).astype(np.int32))
+    homes = np.bincount(whole.home[rows], minlength=len(whole.room))
+    instance = Instance(
+        block=np.append(0, np.cumsum(homes)).astype(np.int32),
+        cost=whole.cost[rows],
+        node=whole.node[rows],
+        uplink=whole.uplink[rows],
+        demand=whole.demand[rows],
+        room=np.where(whole.room < UNLIMITED, whole.room - at_home, UNLIMITED),
+        capacity=np.where(whole.capacity < UNLIMITED, whole.capacity - shared, UNLIMITED),
+        nodes=whole.nodes,
+    )
+    return instance, rows
 
 
 def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory:
@@ -378,6 +397,7 @@ def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory
                 continue
             fresh.owed[row, k] = memory.owed[before, known]
             fresh.level[row, k] = memory.level[before, known]
+            fresh.barred_h[row, k] = memory.barred_h[before, known]
             if known == memory.choice[before]:
                 fresh.choice[row] = k
         fresh.spent[row], fresh.least[row] = memory.spent[before], memory.least[before]
@@ -386,7 +406,14 @@ def align(memory: PlacementMemory | None, topology: Topology) -> PlacementMemory
 
 def remembered(problem: PlacementProblem, choice: I4, prices: F8, plan_id: str) -> PlacementMemory:
     """Return the memory of a fleet in which `choice` [w] was made at the problem's time."""
-    work = stability.moved(problem.work, problem.current, choice, problem.move_cost)
+    work = stability.moved(
+        problem.work,
+        problem.current,
+        choice,
+        problem.mask_reason == 0,
+        problem.move_cost,
+        problem.settings.horizon_s,
+    )
     return PlacementMemory(
         workload=problem.topology.workload_ids,
         node=problem.topology.node_ids,

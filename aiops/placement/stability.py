@@ -18,6 +18,8 @@ PATIENCE = Patience(evidence=0.3, assurance=2.0, slack=1.25)
 (``benchmarks/stability.py`` says which)."""
 LEVEL_S = 1200.0
 """How slowly the smoothed costs follow."""
+LONGEST_H = 24.0
+"""Nobody stays away from a place for longer because the move has not paid yet."""
 
 
 def unknown(shape: tuple[int, int]) -> Work:
@@ -28,6 +30,7 @@ def unknown(shape: tuple[int, int]) -> Work:
         spent=np.zeros(shape[0]),
         least=np.zeros(shape[0]),
         beyond=np.zeros(shape[0]),
+        barred_h=np.zeros(shape),
     )
 
 
@@ -63,12 +66,20 @@ def advance(
     return after, bias
 
 
-def moved(work: Work, before: I4, after: I4, move: I8) -> Work:
+def moved(work: Work, before: I4, after: I4, open_: B1, move: I8, horizon_s: float) -> Work:
     """Return `work` when those who were at option `before` [w] have gone to `after` [w].
 
-    `work` and `move` [w, k] are those of `advance`.
+    `work`, `open_`, `move` [w, k] and `horizon_s` are those of `advance`.
     """
+    rows = np.flatnonzero(after != before)
+    left, taken = before[rows], after[rows]
+    saves = np.maximum(work.level[rows, left] - work.level[rows, taken], 1e-9)
+    # smoothed costs are not what is paid: it may take twice as long
+    pays_h = np.clip(2.0 * move[rows, taken] / saves, horizon_s / 3600.0, LONGEST_H)
+    barred_h = work.barred_h.copy()
+    barred_h[rows, left] = np.where(open_[rows, left], pays_h, 0.0)  # not who was driven out
     return work._replace(
         spent=work.spent + move[np.arange(len(before)), after],
         beyond=np.where(after != before, 0.0, work.beyond),
+        barred_h=barred_h,
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aiops.errors import SettingsError
 from aiops.fleet.inventory import Inventory, Node, Site, Workload
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.instance import MICRO, UNLIMITED
+from aiops.placement.instance import MICRO, UNLIMITED, Instance
 from aiops.placement.sequence import MoveLimits
 
 Ids: TypeAlias = npt.NDArray[np.str_]
@@ -189,6 +189,37 @@ class Topology:
     def node_ids(self) -> Ids:
         """[m] as an array."""
         return np.array(self.node, dtype=np.str_)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """The row of each workload."""
+        return {name: row for row, name in enumerate(self.workload)}
+
+    @cached_property
+    def shared(self) -> I4:
+        """Nodes that somebody has among the options besides those whose home it is."""
+        found = np.unique(self.option[:, 1:])
+        return np.asarray(found[found >= 0], dtype=np.int32)
+
+    @cached_property
+    def ground(self) -> Instance:
+        """What the solver reads, workloads in the same rows; costs and limits are left open.
+
+        A home that nobody else has among its options is packed exactly; every other node is shared.
+        """
+        code = np.full(len(self.node) + 1, -1, dtype=np.int32)
+        code[self.shared] = np.arange(len(self.shared), dtype=np.int32)
+        _, first = np.unique(self.option[:, 0], return_index=True)
+        return Instance(
+            block=np.append(first, len(self.option)).astype(np.int32),
+            cost=np.zeros(self.option.shape, dtype=np.int64),
+            node=code[self.option],
+            uplink=self.uplink,
+            demand=np.stack([self.cpu, self.memory, self.power, self.bandwidth], axis=1),
+            room=np.full((len(first), 3), UNLIMITED),
+            capacity=np.full(3 * len(self.shared) + len(self.uplink_capacity), UNLIMITED),
+            nodes=len(self.shared),
+        )
 
     def said(self, i: int, k: int) -> dict[str, str]:
         """Return the rules and traits of option `k` of workload `i`, in words by name."""

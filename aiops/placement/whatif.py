@@ -14,7 +14,6 @@ from aiops.placement.explain import place_name
 from aiops.placement.options import Nodes, gather
 from aiops.placement.plan import Plan
 from aiops.placement.problem import PlacementProblem
-from aiops.placement.solver import replan
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def what_if(plan: Plan, overlay: Overlay) -> WhatIf:
     InputError
         The overlay names something that is not there.
     """
-    return WhatIf(plan, replan(plan, overlaid(plan.problem, overlay)))
+    return WhatIf(plan, plan.replan(overlaid(plan.problem, overlay)))
 
 
 def overlaid(problem: PlacementProblem, overlay: Overlay) -> PlacementProblem:

@@ -16,10 +16,9 @@ from aiops.actions.policy import EXPIRES_S, RESPONSES, Policy
 from aiops.alerts.finding import Finding, Incident, isoformat
 from aiops.errors import SettingsError
 from aiops.fleet.inventory import Inventory, Node
-from aiops.placement.instance import CLOSED
+from aiops.placement.criteria import BIT
 from aiops.placement.problem import pose
-from aiops.placement.sequence import sequence
-from aiops.placement.solver import instance_of, solve
+from aiops.placement.solver import solve
 from benchmarks._placement_check import broken
 from tests.placement.fleets import (
     inventory,
@@ -169,20 +168,13 @@ def moved(places, to, nodes=FULL, silent=(), **fields):
     options = [*names, None]
     before, after = (np.array([options.index(p) for p in ps], np.int32) for ps in (places, to))
     plan, _ = solve(problem, None)
-    instance, rows = instance_of(problem)
-    assert rows.tolist() == list(range(len(rows)))
     lost = np.array([place in silent for place in places])
-    cost = instance.cost.copy()
-    cost[lost, before[lost]] = CLOSED
-    order = sequence(
-        replace(instance, cost=cost),
-        before,
-        after,
-        stateful=problem.topology.state_gb > 0.0,
-        unreachable=lost,
-    )
-    problem = replace(problem, current=before)
-    return replace(plan, problem=problem, choice=after, order=order)
+    mask = problem.mask_reason.copy()
+    mask[lost, before[lost]] |= BIT["gone"]
+    gone = np.array([name in silent for name in (*names, None)])
+    nodes = problem.nodes._replace(here=problem.nodes.here | {"silent": gone})
+    problem = replace(problem, current=before, mask_reason=mask, nodes=nodes)
+    return replace(plan, problem=problem, choice=after)
 
 
 def test_a_move_comes_after_the_one_that_makes_room_for_it():
@@ -238,7 +230,7 @@ def test_what_the_guard_lets_through_breaks_no_capacity():
         floor = Limits(1e-6, 1e-6, 1e-6, int(rng.integers(1, 3)), 0.5, 1.0, 100, 0.0)
         said = Guard(LIMITS | {"move": floor}).admit(actions, GuardMemory(), plan.ts)
         go = {name for one in said if one.allowed for name in one.action.target}
-        instance, rows = instance_of(problem)
+        instance, rows = problem.free
         names = [problem.topology.workload[row] for row in rows]
         at = {int(row): i for i, row in enumerate(rows)}
         steps = [step._replace(workload=at[step.workload]) for step in plan.order]

@@ -14,7 +14,7 @@ PATIENCE = Patience(evidence=0.3, assurance=2.0, slack=1.25)
 
 def blank(w, k):
     nothing = np.full((w, k), np.nan)
-    return Work(nothing, nothing.copy(), np.zeros(w), np.zeros(w), np.zeros(w))
+    return Work(nothing, nothing.copy(), *np.zeros((3, w)), np.zeros((w, k)))
 
 
 def advanced(
@@ -73,7 +73,7 @@ def test_what_is_owed_is_the_least_over_all_sequences_of_places(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_as_the_slow_twin(seed):
     rng = np.random.default_rng(seed)
-    w, k, rows = 6, 2 + seed % 4, np.arange(6)
+    w, k, rows = 16, 2 + seed % 4, np.arange(16)
     work, current = blank(w, k), rng.integers(0, k, w)
     kinds = set()
     for _ in range(40):
@@ -90,6 +90,7 @@ def test_as_the_slow_twin(seed):
                     before.spent[i],
                     before.least[i],
                     before.beyond[i],
+                    before.barred_h[i].tolist(),
                 ),
                 cost[i].tolist(),
                 open_[i].tolist(),
@@ -100,9 +101,10 @@ def test_as_the_slow_twin(seed):
                 forget,
                 PATIENCE,
             )
-            owed, level, spent, least, beyond = known
+            owed, level, spent, least, beyond, barred_h = known
             assert unknown_as_none(work.owed[i]) == pytest.approx(owed)
             assert work.level[i].tolist() == pytest.approx(level)
+            assert work.barred_h[i].tolist() == pytest.approx(barred_h)
             if expected is None:
                 continue
             found = (work.spent[i], work.least[i], work.beyond[i])
@@ -111,7 +113,8 @@ def test_as_the_slow_twin(seed):
             kinds.add((bool(open_[i, current[i]]), work.spent[i] > 1.25 * work.least[i] + 1.0))
         there = open_.any(axis=1)
         to = np.where(there, chosen(cost, open_, bias), current)
-        work = work._replace(spent=work.spent + move[rows, to])
+        barred_h = np.where(rng.random((w, k)) < 0.2, rng.choice([0.3, 2.0]), work.barred_h)
+        work = work._replace(spent=work.spent + move[rows, to], barred_h=barred_h)
         current = to
     assert len(kinds) == 4  # open or not, trusted or not: all were met
 

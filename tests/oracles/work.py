@@ -27,10 +27,10 @@ def work_function(costs, move, start):
 def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patience):
     """Return what is known of one workload after a tick, and its bias [k].
 
-    `known` is (owed, level, spent, least, beyond) with None in `owed` and `level` for what is new;
-    `patience` (evidence, assurance, slack).
+    `known` is (owed, level, spent, least, beyond, barred_h) with None in `owed` and `level` for
+    what is new; `patience` (evidence, assurance, slack).
     """
-    owed, level, spent, least, beyond = known
+    owed, level, spent, least, beyond, barred_h = known
     evidence, assurance, slack = patience
     options = range(len(cost))
     open_ = [k for k in options if opens[k]]
@@ -39,8 +39,9 @@ def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patien
     level = [
         float(c) if v is None else v + forget * (c - v) for v, c in zip(level, cost, strict=True)
     ]
+    barred_h = [max(0.0, hours - elapsed_h) for hours in barred_h]
     if not open_:
-        return (owed, level, spent, least, beyond), None
+        return (owed, level, spent, least, beyond, barred_h), None
 
     began = [o if o is not None else (0.0 if k == here else dear) for k, o in enumerate(owed)]
     total = {k: began[k] + cost[k] * elapsed_h for k in open_}
@@ -64,9 +65,11 @@ def advance(known, cost, opens, move, here, elapsed_h, horizon_h, forget, patien
             gain = saves - move[k]
         elif spent <= slack * least + dear:
             gain = min(saved - evidence * dear, saved + saves - assurance * dear)
+            if barred_h[k] > 0.0:
+                gain = min(gain, -dear)
         else:
             gain = over[here] - over[k] - dear
         # cheaper by what is gained an hour; who gains nothing is dearer by 1 at least
         per_hour = math.floor(-gain / horizon_h)
         bias[k] = cost[here] - cost[k] + (per_hour if gain > 0.0 else per_hour + 1)
-    return ([min(o, dear) for o in over], level, spent, least, beyond), bias
+    return ([min(o, dear) for o in over], level, spent, least, beyond, barred_h), bias

@@ -13,7 +13,7 @@ from aiops.placement.counterfactual import VARIABLES, moved
 from aiops.placement.explain import place_name, rfc3339, room, spare
 from aiops.placement.problem import pose, price, rule_out
 from aiops.placement.sequence import MoveLimits
-from aiops.placement.solver import replan, solve
+from aiops.placement.solver import solve
 from aiops.placement.topology import PlacementSettings
 from tests.placement.fleets import NODES, NOON, conditions, inventory, posed, workload
 from tests.placement.test_solver import walk
@@ -229,7 +229,7 @@ def test_a_flip_is_confirmed_by_solving_again(seed):
     for problem, first, _ in walk(seed, steps=2, w=40, m=20, tight=0.3):
         plan = first
         for _ in range(5):
-            plan = replan(plan, problem)
+            plan = plan.replan(problem)
         for name in problem.topology.workload:
             i = problem.topology.workload.index(name)
             row = np.array([i], dtype=np.int32)
@@ -239,7 +239,7 @@ def test_a_flip_is_confirmed_by_solving_again(seed):
                 beyond = flip.at + (flip.at - flip.now) * 1e-6
                 short = flip.now + (flip.at - flip.now) * (1 - 1e-3)
                 for value, place in ((beyond, flip.choice), (short, plan.explain(name).choice)):
-                    again = replan(plan, problem.altered(row, moved(problem, i, flip, value)))
+                    again = plan.replan(problem.altered(row, moved(problem, i, flip, value)))
                     told += 1
                     confirmed += place_name(problem, i, int(again.choice[i])) == place
     assert told > 50

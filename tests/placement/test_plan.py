@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from aiops.errors import InputError
-from aiops.placement.sequence import MoveLimits, sequence
-from aiops.placement.solver import instance_of, solve
+from aiops.placement.sequence import MoveLimits
+from aiops.placement.solver import solve
 from tests.placement.fleets import MINUTE, NOON, inventory, posed, workload
 
 
 def instance_and_choices(plan):
-    instance, rows = instance_of(plan.problem)
+    instance, rows = plan.problem.free
     assert rows.tolist() == list(range(len(rows)))
     return instance, plan.problem.current, plan.choice
 
@@ -48,10 +48,10 @@ def test_what_is_too_much_for_now_stays_and_is_not_said_to_move():
     of = inventory(workload("a"), workload("b"))
     plan, _ = solve(posed(of, temperature_c={"gw-lyon": 82.0}), None)
     assert len(plan.moves) == 2
-    order = sequence(*instance_and_choices(plan), MoveLimits(steps=1))
-    part = replace(plan, order=order)
+    settings = replace(plan.problem.settings, limits=MoveLimits(steps=1))
+    part = replace(plan, problem=replace(plan.problem, settings=settings))
     (move,) = part.moves
-    (left,) = order.left
+    (left,) = part.order.left
     stays = plan.problem.topology.workload[left]
     assert move.workload != stays
     assert part.where(stays) == "gw-lyon"

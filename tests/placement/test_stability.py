@@ -81,6 +81,23 @@ def test_who_must_leave_leaves_at_once_and_does_not_hurry_back():
     assert 1_000.0 * (back - 109) / 60.0 >= PATIENCE.evidence * MOVE
 
 
+def test_nobody_goes_back_before_leaving_has_paid():
+    # It leaves 0 for 1; 1 gets worse than 0 at once, and then 2 better than both.
+    costs = np.full((400, 3), [9_000.0, 5_000.0, 30_000.0])
+    costs[60:, 1] = 11_500.0
+    been = walk(engine(costs), costs)
+    left, back = been.index(1), 60 + been[60:].index(0)
+    pays_min = 60.0 * MOVE / (9_000.0 - 5_000.0)
+    assert back - left > 2.0 * pays_min
+    costs[70:, 2] = 1_000.0
+    elsewhere = walk(engine(costs), costs)
+    assert 2 in elsewhere[70:back]
+    # Who is driven out may come back.
+    costs = np.full((400, 2), [5_000.0, 9_000.0])
+    costs[60:70, 0] = np.inf
+    assert 0 in walk(engine(costs), costs)[70:200]
+
+
 def test_costs_that_swing_within_the_price_of_a_move_move_nobody():
     tick = np.arange(2_000)
     swing = np.where(tick % 4 < 2, 1_500.0, -1_500.0)
