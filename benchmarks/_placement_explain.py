@@ -14,6 +14,7 @@ from aiops.fleet.inventory import Inventory, Node, Site, Workload
 from aiops.placement.conditions import Conditions
 from aiops.placement.counterfactual import Flip, moved
 from aiops.placement.explain import place_name
+from aiops.placement.market import WARM, settle
 from aiops.placement.plan import Plan
 from aiops.placement.problem import PlacementMemory, pose
 from aiops.placement.solver import solve
@@ -32,25 +33,15 @@ SETTLING = 5
 
 @dataclass(frozen=True)
 class Confirmed:
-    """How many of the changes foretold came out so, by whether they were said to be certain."""
+    """How many of the changes foretold came out so, each just outside and just inside."""
 
     tried: int
-    """Certain ones, each just outside and just inside."""
     right: int
-    uncertain: int
-    uncertain_right: int
+    contested: int
+    """Of those tried: others compete for the room that matters."""
+    contested_right: int
     wrong: Counter[tuple[str, str]]
-    """Of the certain: by side and variable."""
-
-    @property
-    def share(self) -> float:
-        """Of the certain that came out so."""
-        return self.right / self.tried if self.tried else 1.0
-
-    @property
-    def said(self) -> float:
-        """Share of all that were said to be certain."""
-        return self.tried / max(1, self.tried + self.uncertain)
+    """By side and variable."""
 
 
 def fleet(size: int, seed: int, scarce: float = 1.0) -> tuple[Inventory, Conditions]:
@@ -195,16 +186,16 @@ def confirmed(seed: int, count: int, size: int = 200, scarce: float = 1.0) -> Co
         explanation = plan.explain(problem.topology.workload[i])
         for flip in explanation.flips:
             for side, ok in _sides(plan, i, flip, explanation.choice):
-                tally[flip.certain, ok] += 1
-                if flip.certain and not ok:
+                tally[flip.contested, ok] += 1
+                if not ok:
                     wrong[side, flip.variable] += 1
         if sum(tally.values()) >= count:
             break
     return Confirmed(
-        tried=tally[True, True] + tally[True, False],
-        right=tally[True, True],
-        uncertain=tally[False, True] + tally[False, False],
-        uncertain_right=tally[False, True],
+        tried=tally.total(),
+        right=tally[True, True] + tally[False, True],
+        contested=tally[True, True] + tally[True, False],
+        contested_right=tally[True, True],
         wrong=wrong,
     )
 
@@ -221,26 +212,36 @@ def _sides(plan: Plan, i: int, flip: Flip, now: str) -> Iterator[tuple[str, bool
         yield side, place_name(problem, i, int(again.choice[i])) == place
 
 
-def explain_ms(plan: Plan, count: int = 200) -> tuple[float, float]:
-    """Return the medians of an explanation, and of what would flip it, CPU milliseconds."""
+def explain_ms(plan: Plan, count: int = 200) -> tuple[float, float, float]:
+    """Return the medians of an explanation, of what would flip it, and of that where contested.
+
+    CPU milliseconds.
+    """
     names = plan.problem.topology.workload
     _ = plan.explain(names[0]).flips  # what all explanations share is made once
-    took, sought = [], []
+    _ = plan.market
+    took, sought, told = [], [[0.0], [0.0]], []
     for i in np.linspace(1, len(names) - 1, count).astype(int).tolist():
         began = time.process_time()
-        explanation = plan.explain(names[i])
+        told.append(plan.explain(names[i]))
         took.append(1e3 * (time.process_time() - began))
+    for explanation in told:
         began = time.process_time()
-        _ = explanation.flips
-        sought.append(1e3 * (time.process_time() - began))
-    return median(took), median(sought)
+        found = explanation.flips
+        ms = 1e3 * (time.process_time() - began)
+        sought[any(flip.contested for flip in found)].append(ms)
+    return median(took), median(sought[0]), median(sought[1])
 
 
 def what_if_s(plan: Plan) -> tuple[float, float]:
-    """Return CPU seconds of a what-if on one gateway, and of posing and solving the same warm."""
-    began = time.process_time()
-    what_if(plan, Overlay(kill=("gw-0-0",), heat={"site-1": 5.0}))
-    asked = time.process_time() - began
-    began = time.process_time()
-    plan.replan(plan.problem)
-    return asked, time.process_time() - began
+    """Return CPU seconds of a what-if, and of a warm refresh: all settled again from its prices."""
+    _ = plan.market  # made once for all questions
+    (instance, rows), asked, warm = plan.problem.free, [], []
+    for site in range(9):
+        began = time.process_time()
+        what_if(plan, Overlay(kill=(f"gw-{site}-0",), heat={f"site-{site + 1}": 5.0}))
+        asked.append(time.process_time() - began)
+        began = time.process_time()
+        settle(instance, plan.prices, plan.choice[rows], WARM)
+        warm.append(time.process_time() - began)
+    return median(asked), median(warm)

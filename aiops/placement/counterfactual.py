@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +26,9 @@ VARIABLES: dict[str, tuple[float, float]] = {
     "egress_price": (0.0, 1e6),
 }
 """What a flip is looked for in, and how far."""
+FINE = 2.5e-4
+"""How near a value that is found by solving again is to where the choice changes, as a share of the
+way there."""
 
 FIRST, NEXT, ROUNDS = 32, 128, 5
 """Values that are tried at once in the first round and in the next, and how many rounds."""
@@ -42,20 +46,32 @@ class Flip:
     """The first value found at which the choice is another."""
     choice: str
     """The place chosen then."""
-    certain: bool
-    """Nobody competes for the room that matters here. Otherwise others may come or give way
-    before, as only solving again can tell."""
+    contested: bool
+    """Others compete for the room that matters, and may come or give way before: the value was
+    found by solving again."""
 
 
-def flips(problem: PlacementProblem, contested: B1, i: int, k: int, fits: B1) -> list[Flip]:
+Ask: TypeAlias = Callable[[Flip, float], str]
+"""Where the workload would be if the variable of a flip had some value: all is solved again."""
+
+
+def flips(
+    problem: PlacementProblem, contested: B1, i: int, k: int, fits: B1, ask: Ask
+) -> list[Flip]:
     """Return for each variable of each place the nearest value at which `k` is not chosen.
 
-    The other workloads stay where they are; `fits` [k] are the options with room beside them, and
-    `contested` [m+1] the nodes that more would like to be at. Each
-    criterion is monotone in its variables (`Criterion.worse`): what is chosen can only be lost by
-    what makes it worse, what is not chosen only be gained by what makes it better. So between now
-    and the end of a variable's range the choice changes for good or not at all, and many values at
-    once narrow down where.
+    Each criterion is monotone in its variables (`Criterion.worse`): what is chosen can only be lost
+    by what makes it worse, what is not chosen only be gained by what makes it better. So between
+    now and the end of a variable's range the choice changes for good or not at all, and many values
+    at once narrow down where.
+
+    Args:
+        problem: of the plan.
+        contested: [m+1] nodes that more would like to be at.
+        i: the workload.
+        k: the option it takes.
+        fits: [k] options that have room for it beside all others, where they are.
+        ask: solves again, for what the others would do where that matters.
     """
     known = problem.options_of(slice(i, i + 1))
     effective = np.where((problem.mask_reason[i] == 0) & fits, problem.effective[i], np.inf)
@@ -109,18 +125,33 @@ def flips(problem: PlacementProblem, contested: B1, i: int, k: int, fits: B1) ->
     sure = ~contested[problem.node[i, k]] & np.where(
         option == k, sought.min() >= limit, ~contested[problem.node[i, option]]
     )
-    found_flips = [
-        Flip(
-            variable=pairs[p][0],
-            place=_place(problem, i, pairs[p][1]),
-            now=pairs[p][2],
-            at=float(other[p]),
-            choice=_place(problem, i, after if pairs[p][1] == k else pairs[p][1]),
-            certain=bool(sure[p]),
-        )
-        for p in left.tolist()
-    ]
+    found_flips: list[Flip] = []
+    for p in left.tolist():
+        variable, at, now, end = pairs[p]
+        place = _place(problem, i, after if at == k else at)
+        flip = Flip(variable, _place(problem, i, at), now, float(other[p]), place, not sure[p])
+        found = flip if sure[p] else _sought(flip, _place(problem, i, k), end, ask)
+        if found is not None:
+            found_flips.append(found)
     return sorted(found_flips, key=_size)
+
+
+def _sought(flip: Flip, here: str, end: float, ask: Ask) -> Flip | None:
+    """Return the flip as solving again has it: nearer or farther, up to `end`; None: never."""
+    low, high = flip.now, flip.at
+    if ask(flip, low) != here:
+        return None  # it is about to move whatever happens
+    if ask(flip, high) == here:
+        low, high = high, end
+        if ask(flip, high) == here:
+            return None
+    while abs(high - low) > FINE * abs(high - flip.now):
+        middle = low + (high - low) / 2.0
+        if ask(flip, middle) == here:
+            low = middle
+        else:
+            high = middle
+    return replace(flip, at=high, choice=ask(flip, high))
 
 
 def moved(problem: PlacementProblem, i: int, flip: Flip, value: float) -> Options:

@@ -12,11 +12,12 @@ import numpy as np
 
 from aiops.errors import InputError
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.counterfactual import Flip, contested, flips
-from aiops.placement.criteria import ABSENT, BIT, CRITERIA, TERMS
+from aiops.placement.counterfactual import Flip
+from aiops.placement.criteria import ABSENT, BIT, CRITERIA, TERMS, facts
 from aiops.placement.instance import UNLIMITED
+from aiops.placement.options import Options
 from aiops.placement.prices import named, rows_taken
-from aiops.placement.problem import SECOND, PlacementProblem
+from aiops.placement.problem import SECOND, PlacementProblem, price
 
 HEADS: dict[str, str] = {
     "battery": "power",
@@ -131,10 +132,9 @@ class Explanation:
                 unit = "micro-dollars per hour and unit"
                 yield from _wrap(f"{option.place} is scarce: {', '.join(priced)} {unit}.")
         for flip in self.flips[:3]:
-            near = "" if flip.certain else "about "
             yield from _wrap(
                 f"It would be at {flip.choice} if {flip.variable} of {flip.place} were"
-                f" {near}{flip.at:.4g} instead of {flip.now:.4g}."
+                f" {flip.at:.4g} instead of {flip.now:.4g}."
             )
 
 
@@ -146,34 +146,37 @@ def explain(
     *,
     waits: bool = False,
     free: tuple[I8, I8] | None = None,
-    rivals: Callable[[], B1] | None = None,
+    seek: Callable[[B1], Sequence[Flip]] | None = None,
 ) -> Explanation:
     """Return why workload `i` is where `choice` [w] puts it, at the `prices` [r] of that plan.
 
-    `free` and `rivals` are what `spare` and `contested` return, if that is known already.
+    `free` is what `spare` returns, if that is known already; `seek` looks for flips, given the
+    options [k] that have room.
     """
     free = spare(problem, choice) if free is None else free
-    rivals = rivals or (lambda: contested(problem, choice))
     k = int(choice[i])
     fits = room(problem, free, choice, i)
     open_ = (problem.mask_reason[i] == 0) & fits
     others = np.flatnonzero(open_ & (np.arange(len(open_)) != k))
     runner = int(others[problem.effective[i, others].argmin()]) if len(others) else None
-    terms = problem.terms_of(i)
+    known = problem.options_of(slice(i, i + 1))
+    terms = price(known)[0]
     shown = [at for at in range(len(open_)) if not problem.topology.absent[i, at]]
     return Explanation(
         workload=problem.topology.workload[i],
         ts=problem.ts,
         choice=place_name(problem, i, k),
         before=place_name(problem, i, int(problem.current[i])),
-        options=tuple(_option(problem, prices, terms, i, at, bool(fits[at])) for at in shown),
+        options=tuple(
+            _option(problem, prices, known, terms, i, at, bool(fits[at])) for at in shown
+        ),
         held=bool(problem.held[i]),
         waits=waits,
         runner_up=None if runner is None else place_name(problem, i, runner),
         margin=None
         if runner is None
         else int(problem.effective[i, runner] - problem.effective[i, k]),
-        seek=lambda: () if problem.held[i] else flips(problem, rivals(), i, k, fits),
+        seek=lambda: () if seek is None or problem.held[i] else seek(fits),
     )
 
 
@@ -214,9 +217,13 @@ def why_not(problem: PlacementProblem, prices: F8, choice: I4, i: int, place: st
 
 
 def spare(problem: PlacementProblem, choice: I4) -> tuple[I8, I8]:
-    """Return what `choice` leaves free of the rooms and capacities of the instance."""
+    """Return what `choice` leaves free of the rooms [d, 3] and capacities [r+1] of the instance.
+
+    The last stands for what has no limit.
+    """
     at_home, shared = problem.instance.usage(choice)
-    return problem.instance.room - at_home, problem.instance.capacity - shared
+    left = np.append(problem.instance.capacity - shared, UNLIMITED)
+    return problem.instance.room - at_home, left
 
 
 def room(problem: PlacementProblem, free: tuple[I8, I8], choice: I4, i: int) -> B1:
@@ -227,23 +234,24 @@ def room(problem: PlacementProblem, free: tuple[I8, I8], choice: I4, i: int) -> 
     here = problem.node[i] == problem.node[i, k]
     fits = np.ones(len(node), dtype=np.bool_)
     for resource in range(3):
-        row = np.where(node >= 0, 3 * node + resource, -1)
-        left = np.append(shared, UNLIMITED)[row]
+        left = shared[np.where(node >= 0, 3 * node + resource, -1)]
         if node[0] < 0:
             left[0] = at_home[instance.home[i], resource]
-        fits &= asked[resource] <= left + np.where(here, asked[resource], 0)
-    link = np.append(shared[3 * instance.nodes :], UNLIMITED)[uplink]
-    same = uplink == uplink[k]
-    return np.asarray(fits & (asked[3] <= link + np.where(same, asked[3], 0)))
+        fits &= asked[resource] <= left + here * asked[resource]
+    link = shared[np.where(uplink >= 0, 3 * instance.nodes + uplink, -1)]
+    return np.asarray(fits & (asked[3] <= link + (uplink == uplink[k]) * asked[3]))
 
 
-def clauses(problem: PlacementProblem, i: int, k: int) -> tuple[str, ...]:
-    """Return what rules option `k` of workload `i` out, with numbers; empty: nothing."""
+def clauses(problem: PlacementProblem, known: Options, i: int, k: int) -> tuple[str, ...]:
+    """Return what rules option `k` of workload `i` out, with numbers; empty: nothing.
+
+    `known` are the facts [1, k] of its options.
+    """
     bits = int(problem.mask_reason[i, k])
     if bits == 0 or bits & ABSENT:
         return ()
-    known = problem.facts(i, k)
-    return tuple(CRITERIA[name].clause.format(**known) for name, bit in BIT.items() if bits & bit)
+    said = facts(known, 0, k) | problem.topology.said(i, k)
+    return tuple(CRITERIA[name].clause.format(**said) for name, bit in BIT.items() if bits & bit)
 
 
 def place_name(problem: PlacementProblem, i: int, k: int) -> str:
@@ -258,7 +266,9 @@ def rfc3339(ts: int) -> str:
     return f"{np.datetime64(ts // 1000, 'us').astype(f'datetime64[{unit}]')}Z"
 
 
-def _option(problem: PlacementProblem, prices: F8, terms: I8, i: int, k: int, fits: bool) -> Option:
+def _option(
+    problem: PlacementProblem, prices: F8, known: Options, terms: I8, i: int, k: int, fits: bool
+) -> Option:
     full = () if fits else ("has no room for it beside the others",)
     taken = [(row, asked) for row, asked in rows_taken(problem, i, k) if prices[row] and asked]
     return Option(
@@ -268,7 +278,7 @@ def _option(problem: PlacementProblem, prices: F8, terms: I8, i: int, k: int, fi
         move_cost=int(problem.move_cost[i, k]),
         effective=int(problem.effective[i, k]),
         scarce={named(problem, row)[1]: float(prices[row]) for row, _ in taken},
-        blocked=clauses(problem, i, k) + full,
+        blocked=clauses(problem, known, i, k) + full,
     )
 
 

@@ -202,7 +202,7 @@ class Market:
         self.keep(homes)
         if wanted.cost < self.cost:
             self.choice, self._free, self._pipe = wanted.choice, wanted._free, wanted._pipe
-        gap = max(effort.gap, was / max(self.bound, 1.0))
+        gap = max(effort.gap, was / max(self.bound, 1.0) + RISE * effort.gap)
         self._improve(replace(effort, gap=gap), homes, before)
 
     def _improve(self, effort: Effort, homes: I4, before: I4) -> None:

@@ -6,16 +6,25 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from aiops.errors import InputError
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.counterfactual import contested
+from aiops.placement.counterfactual import Flip, contested, flips, moved
 from aiops.placement.criteria import EVICTS, TERMS
-from aiops.placement.explain import Explanation, clauses, explain, rfc3339, room, spare, why_not
+from aiops.placement.explain import (
+    Explanation,
+    clauses,
+    explain,
+    place_name,
+    rfc3339,
+    room,
+    spare,
+    why_not,
+)
 from aiops.placement.market import FEW, WARM, Market, Settlement, settle
 from aiops.placement.prices import Price, prices_of
 from aiops.placement.problem import PlacementProblem
@@ -148,6 +157,10 @@ class Plan:
         return tuple(self._moves())
 
     @cached_property
+    def _waiting(self) -> frozenset[int]:
+        return frozenset(self.order.left.tolist())
+
+    @cached_property
     def _spare(self) -> tuple[I8, I8]:
         return spare(self.problem, self.choice)
 
@@ -169,16 +182,32 @@ class Plan:
             The plan has no such workload.
         """
         i = self._row(workload)
-        waits = bool(np.isin(i, self.order.left))
         return explain(
             self.problem,
             self.prices,
             self.choice,
             i,
-            waits=waits,
+            waits=i in self._waiting,
             free=self._spare,
-            rivals=lambda: self._contested,
+            seek=lambda fits: flips(
+                self.problem, self._contested, i, int(self.choice[i]), fits, partial(self._ask, i)
+            ),
         )
+
+    def _ask(self, i: int, flip: Flip, value: float) -> str:
+        """Return where workload `i` would be if the flip's variable had `value`."""
+        problem, (instance, rows) = self.problem, self.problem.free
+        options = moved(problem, i, flip, value)
+        if len(rows) <= FEW:
+            again = self.replan(problem.altered(np.array([i], dtype=np.int32), options))
+            return place_name(problem, i, int(again.choice[i]))
+        # the same, without all that is as it was
+        row = int(np.searchsorted(rows, i))
+        cost = instance.cost.copy()
+        cost[row] = problem.priced(i, options)
+        market = self.market.fork()
+        market.follow(replace(instance, cost=cost), instance.home[row : row + 1])
+        return place_name(problem, i, int(market.choice[row]))
 
     @property
     def scarce(self) -> list[Price]:
@@ -287,7 +316,7 @@ class Plan:
         problem = self.problem
         source, target = (_name(problem, i, k) or "nowhere" for k in (old, new))
         if forced:
-            why = " and ".join(clauses(problem, i, old))
+            why = " and ".join(clauses(problem, problem.options_of(slice(i, i + 1)), i, old))
             goes = f"so it goes to {target}"
             then = "no other place is open to it" if target == "nowhere" else goes
             return f"{source} {why}; {then}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from aiops.placement.criteria import (
     CRITERIA,
     FRESH_S,
     TERMS,
-    facts,
     spare_watts,
 )
 from aiops.placement.instance import CLOSED, UNLIMITED, Instance
@@ -172,6 +171,12 @@ class PlacementProblem:
         terms: I8 = price(self.options_of(slice(i, i + 1)))[0]
         return terms
 
+    def priced(self, i: int, options: Options) -> I8:
+        """Return what the options [k] of workload `i` would cost the solver with other facts."""
+        mask = rule_out(options, self.topology.absent[i : i + 1])[0]
+        admissible = (mask == 0) | self.topology.shed[i]
+        return np.where(admissible, total(options)[0] + self.bias[i], CLOSED)
+
     def altered(self, rows: I4, options: Options, nodes: Nodes | None = None) -> PlacementProblem:
         """Return the problem as it would be if the workloads `rows` had `options`.
 
@@ -189,10 +194,6 @@ class PlacementProblem:
         power = power_of(nodes)
         held = out_of_reach(self.topology, nodes, power, self.current, mask)
         return replace(self, cost=cost, mask_reason=mask, nodes=nodes, node_power=power, held=held)
-
-    def facts(self, i: int, k: int) -> dict[str, Any]:
-        """Return the facts of option `k` of workload `i` by name, for a `Criterion.clause`."""
-        return facts(self.options_of(slice(i, i + 1)), 0, k) | self.topology.said(i, k)
 
 
 def pose(

@@ -196,6 +196,15 @@ class Topology:
         return {name: row for row, name in enumerate(self.workload)}
 
     @cached_property
+    def called(self) -> dict[str, list[int]]:
+        """The nodes that a name means: one of that id, and those of a site of that id."""
+        of = {name: [at] for at, name in enumerate(self.node)}
+        for at, site in enumerate(self.node_site):
+            if site and self.node[at] != site:
+                of.setdefault(site, []).append(at)
+        return of
+
+    @cached_property
     def shared(self) -> I4:
         """Nodes that somebody has among the options besides those whose home it is."""
         found = np.unique(self.option[:, 1:])

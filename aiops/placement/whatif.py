@@ -119,10 +119,12 @@ def overlaid(problem: PlacementProblem, overlay: Overlay) -> PlacementProblem:
     here, touched = dict(problem.nodes.here), np.zeros(len(topology.node) + 1, dtype=np.bool_)
 
     def at(name: str) -> B1:
-        of = np.array([name in (node, site) for node, site in _names(problem)] + [False])
-        if not of.any():
+        nodes = topology.called.get(name, [])
+        if not nodes:
             some = ", ".join(topology.node[:4])
             raise InputError(f"no node or site is called {name!r}; there are {some} and so on")
+        of = np.zeros(len(touched), dtype=np.bool_)
+        of[nodes] = True
         touched[of] = True
         return of
 
@@ -148,10 +150,6 @@ def overlaid(problem: PlacementProblem, overlay: Overlay) -> PlacementProblem:
     rows = np.flatnonzero(touched[topology.option].any(axis=1)).astype(np.int32)
     options = gather(topology, nodes, problem.current, rows)
     return problem.altered(rows, options, nodes)
-
-
-def _names(problem: PlacementProblem) -> list[tuple[str, str]]:
-    return list(zip(problem.topology.node, problem.topology.node_site, strict=True))
 
 
 def _number(name: str, value: object) -> float:

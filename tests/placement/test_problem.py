@@ -260,8 +260,8 @@ def test_data_stays_in_its_region_but_at_home():
         {"residency"},
         {"residency"},
     ]
-    assert problem.facts(0, 2)["node_region"] == "us"
-    assert problem.facts(0, 2)["regions"] == "eu or ch"
+    assert problem.topology.said(0, 2)["node_region"] == "us"
+    assert problem.topology.said(0, 2)["regions"] == "eu or ch"
     # Home is where the data is made, whatever is known of it.
     assert blocked(posed(replace(of, sites=())), 0, HOME) == set()
 
