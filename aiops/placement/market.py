@@ -35,16 +35,16 @@ class Effort:
     """Good enough: certified distance from the best, as a share."""
     rounds: int = 160
     """Of the ascent of prices, each over all homes, at most."""
-    searches: int = 24
+    searches: int = 36
     """For better places, at most."""
-    trials: int = 12
+    trials: int = 8
     """For each workload that is looked at in a search."""
     heat: float = 1.0
     """How much dearer a trial may be at first, as a share of what a workload looked at could gain
     on average."""
 
 
-WARM = Effort(gap=1e-3, rounds=12, searches=4, heat=0.3)
+WARM = Effort(gap=1e-3, rounds=12, searches=6, heat=0.3)
 """From prices and places that were good a moment ago."""
 
 
