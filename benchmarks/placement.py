@@ -37,7 +37,7 @@ from benchmarks._placement_warm import warm
 TO_A_THOUSANDTH = Effort(gap=1e-3)
 """As near as HiGHS is asked to come when times are compared."""
 TO_ONE_PERCENT = Effort(gap=1e-2)
-THOROUGH = Effort(gap=0.0, searches=150)
+THOROUGH = Effort(gap=0.0, searches=400)
 """As near as it comes: the search goes on until nothing is found."""
 KNOWN = 1e-4
 """Gap at which the optimum counts as known."""
