@@ -202,6 +202,8 @@ class Market:
         self.keep(homes)
         if wanted.cost < self.cost:
             self.choice, self._free, self._pipe = wanted.choice, wanted._free, wanted._pipe
+        # where there is room now, anybody may come
+        repair.descend(self._places, self._rank, self._all, self._free, self._pipe, self.choice)
         gap = max(effort.gap, was / max(self.bound, 1.0) + RISE * effort.gap)
         self._improve(replace(effort, gap=gap), homes, before)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aiops.errors import InputError
-from aiops.placement.instance import CLOSED, MICRO, read_instance, write_instance
+from aiops.placement.instance import CLOSED, MICRO, UNLIMITED, read_instance, write_instance
 from aiops.placement.market import Effort, Market, rows_of, settle
 from tests.oracles import place as oracle
 from tests.placement.instances import plain, random_instance
@@ -100,8 +100,9 @@ def changed(instance, rng, homes):
     return replace(instance, cost=cost, room=room)
 
 
+@pytest.mark.parametrize("how", ["refresh", "follow"])
 @pytest.mark.parametrize("seed", range(10))
-def test_a_refreshed_market_is_one_made_anew_from_its_prices_and_choice(seed):
+def test_a_changed_market_is_one_made_anew_from_its_prices_and_choice(seed, how):
     rng = np.random.default_rng(seed)
     instance = random_instance(seed, w=60, nodes=4, tight=1.0 + seed % 3)
     first = settle(instance)
@@ -110,7 +111,10 @@ def test_a_refreshed_market_is_one_made_anew_from_its_prices_and_choice(seed):
     for _ in range(10):
         homes = np.sort(rng.choice(len(instance.room), 3, replace=False)).astype(np.int32)
         instance = changed(instance, rng, homes)
-        market.refresh(instance, homes)
+        limited = instance.capacity < UNLIMITED
+        grown = np.where(limited, (instance.capacity * rng.uniform(0.7, 1.3)).astype(np.int64), 0)
+        instance = replace(instance, capacity=np.where(limited, grown, UNLIMITED))
+        getattr(market, how)(instance, homes)
         assert oracle.violated(*plain(instance), market.choice.tolist()) == []
         anew = Market(instance, market.prices)
         anew.take(market.choice)
@@ -124,6 +128,41 @@ def test_a_refreshed_market_is_one_made_anew_from_its_prices_and_choice(seed):
             (anew.wish, market.wish),
         ):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_fork_goes_its_own_way():
+    instance = random_instance(4, w=60, nodes=4, tight=2.0)
+    market = Market(instance)
+    market.climb(Effort())
+    market.take(market.wish)
+    before, bound = market.choice.copy(), market.bound
+    other = market.fork()
+    homes = np.arange(5, dtype=np.int32)
+    other.follow(changed(instance, np.random.default_rng(4), homes), homes)
+    assert other.choice.tolist() != before.tolist()
+    assert (market.choice.tolist(), market.bound) == (before.tolist(), bound)
+    assert market.cost == instance.total(before)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_follows_a_change_is_as_good_as_before_and_moves_nobody_for_nothing(seed):
+    rng = np.random.default_rng(seed)
+    instance = random_instance(seed, w=80, nodes=4, tight=0.5 + seed % 3)
+    settled = settle(instance)
+    market = Market(instance, settled.prices)
+    market.take(settled.choice)
+    for _ in range(10):
+        home = rng.choice(len(instance.room), 1).astype(np.int32)
+        cost = instance.cost.copy()
+        rows = rows_of(instance.block, home)
+        # what they have gets cheaper: no reason to go
+        cost[rows, market.choice[rows]] = (0.9 * cost[rows, market.choice[rows]]).astype(np.int64)
+        instance, before = replace(instance, cost=cost), market.choice.copy()
+        market.follow(instance, home)
+        elsewhere = np.flatnonzero(market.choice != before)
+        assert market.cost <= instance.total(before)
+        if len(elsewhere):  # somebody gains by it
+            assert market.cost < instance.total(before)
 
 
 def test_the_gap_stays_small_over_many_changes():
