@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +175,26 @@ def over_time(plans: Sequence[Plan]) -> Figure:
         )
     total, most = len(plans[0].choice), int(counted.sum(axis=1).max())
     moves = sum(len(plan.moves) for plan in plans)
-    said = [coloured(ELSEWHERE[kind], colours[kind]) for kind in shown]
-    told = f"{moves:,} moves in {len(plans):,} plans; at most {most:,} of {total:,} at a time."
-    dress(figure, "Workloads away from home", [told, ", ".join(said) or "none"])
-    figure.update_layout(yaxis={"title": "workloads", "rangemode": "tozero", "tickformat": ",d"})
+    if shown:
+        told = [
+            f"At most {most:,} of {total:,} at a time; {moves:,} moves in all.",
+            ", ".join(coloured(ELSEWHERE[kind], colours[kind]) for kind in shown),
+        ]
+    else:
+        told = [f"Nobody was: all {total:,} stayed at home."]
+    dress(figure, "Workloads away from home", told)
+    figure.update_layout(
+        yaxis={
+            "title": "workloads",
+            "range": [0, 1.05 * max(int(counted.max()), 1)],
+            "dtick": max(1, math.ceil(int(counted.max()) / 6)),
+            "tickformat": ",d",
+        },
+        # also where nothing is drawn
+        xaxis={"type": "date", "range": [str(one) for one in moments(ts[[0, -1]])]}
+        if ts[-1] > ts[0]
+        else {"type": "date", "visible": bool(shown)},
+    )
     return figure
 
 

@@ -55,6 +55,13 @@ def test_over_time_counts_who_is_where(walked):
     assert sum(trace.y[-1] for trace in figure.data) == np.count_nonzero(away)
 
 
+def test_nobody_away_is_said_and_not_drawn():
+    plan, _ = solve(posed(inventory()), None)
+    figure = place.over_time([plan])
+    assert not figure.data
+    assert "all 1 stayed at home" in str(figure.to_dict())
+
+
 def test_prices_are_those_of_the_plan():
     of = inventory(*(workload(f"w-{i}", value_per_hour=10_000.0 * (i + 1)) for i in range(30)))
     plan, _ = solve(posed(of, temperature_c={"gw-lyon": 95.0}), None)
