@@ -268,11 +268,8 @@ def _says(plan: Plan, workload: str) -> list[str]:
     said = []
     if told.runner_up is not None:
         said += lines(f"Next is {told.runner_up}, {told.margin:,} micro-dollars an hour dearer.")
-    for flip in told.flips[:2]:
-        said += lines(
-            f"It would be at {flip.choice} if {flip.variable} of {flip.place} were {flip.at:.4g}"
-            f" instead of {flip.now:.4g}."
-        )
+    for flip in told.nearest(2):
+        said += lines(f"{flip}.")
     return said
 
 

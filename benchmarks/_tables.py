@@ -167,11 +167,9 @@ TABLES: dict[str, tuple[Row, ...]] = {
     "explanations": (
         ("changes foretold, confirmed just outside and just inside", "confirmed_share"),
         ("its standard error", "confirmed_share_se"),
-        ("of them, those where others compete for the room", "contested_share"),
-        ("of those, confirmed", "contested_confirmed_share"),
         ("100,000 workloads: CPU ms of an explanation, median", "explain_ms"),
-        ("of what would flip it", "flips_ms"),
-        ("of that where others compete for the room", "flips_contested_ms"),
+        ("of the three nearest changes that would flip it", "nearest_flips_ms"),
+        ("of all of them", "flips_ms"),
         ("what-if (a gateway gone, a site 5 °C warmer): CPU s", "what_if_s"),
         ("over a warm refresh of all prices and places", "what_if_over_warm"),
     ),

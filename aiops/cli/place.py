@@ -143,15 +143,19 @@ def if_(
 ) -> None:
     """Say what the plan would be if something were different."""
     given: dict[str, Any] = {} if overlay is None else _read(overlay)
-    given |= {name: names for name, names in (("kill", kill), ("cordon", cordon)) if names}
+    Overlay.of(given)  # before what was asked on the command line is added to it
+    for name, names in (("kill", kill), ("cordon", cordon)):
+        given[name] = [*given.get(name, []), *(names or [])]
     for name, pairs in (("heat", heat), ("price", price), ("rtt", rtt)):
-        if pairs:
-            given[name] = dict(_pair(name, one) for one in pairs)
+        given[name] = {**given.get(name, {}), **dict(_pair(name, one) for one in pairs or [])}
     answer = what_if(solved(inventory, state), Overlay.of(given))
     if as_json:
         emit_json(answer.to_record())
         return
     screen = console()
+    if answer.same:
+        say(screen, "Nothing would be different: no place would cost other than it does.")
+        return
     more = "dearer" if answer.cost >= 0 else "cheaper"
     say(
         screen,

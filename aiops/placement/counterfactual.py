@@ -1,18 +1,21 @@
-"""What would have to be different for a workload to be somewhere else."""
+"""What would have to be different for a workload to be somewhere else.
+
+A flip is a change of one fact of one node, as it is measured or declared, with all that follows
+from it for everybody: what solving again says, and not only what the workload itself would like.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from aiops.kernels.rows import B1, F8, I4
-from aiops.placement.criteria import CRITERIA, TERMS
-from aiops.placement.options import Options
+from aiops.kernels.rows import B1, F8
+from aiops.placement.options import Nodes
 from aiops.placement.problem import PlacementProblem
-from aiops.placement.topology import money
 
 VARIABLES: dict[str, tuple[float, float]] = {
     "rtt_ms": (0.0, 10_000.0),
@@ -22,198 +25,170 @@ VARIABLES: dict[str, tuple[float, float]] = {
     "temperature_c": (-40.0, 150.0),
     "utilization_ratio": (0.0, 1.0),
     "failure_risk": (0.0, 1.0),
-    "price": (0.0, 1e6),
-    "egress_price": (0.0, 1e6),
+    "declared_rtt_ms": (0.0, 10_000.0),
+    "price_per_core_hour": (0.0, 1e6),
+    "egress_price_per_gb": (0.0, 1e6),
 }
-"""What a flip is looked for in, and how far."""
-FINE = 2.5e-4
-"""How near a value that is found by solving again is to where the choice changes, as a share of the
-way there."""
+"""What a flip is looked for in, and how far: the conditions of nodes, and what an inventory
+declares of them; `declared_rtt_ms` is its `rtt_ms`."""
 
-FIRST, NEXT, ROUNDS = 32, 128, 5
-"""Values that are tried at once in the first round and in the next, and how many rounds."""
+HERE = {"price_per_core_hour": "price"} | {
+    name: name for name in ("soc_ratio", "temperature_c", "utilization_ratio", "failure_risk")
+}
+"""Variables that are facts of options by themselves: their names there."""
+FINE, COARSE = 2.5e-4, 1e-6
+"""How near a value is to where the choice changes, as a share of the way there: one that is found
+by solving again, and one that is only the workload's own."""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """The smallest change of one variable, all else the same, that changes the choice at once."""
+    """A change of one fact, all else the same, that changes the choice at once."""
 
     variable: str
     place: str
-    """The node whose variable it is."""
+    """The node whose fact it is."""
     now: float
     at: float
-    """The first value found at which the choice is another."""
+    """Where the choice is another, and just before that it is not."""
     choice: str
     """The place chosen then."""
-    contested: bool
-    """Others compete for the room that matters, and may come or give way before: the value was
-    found by solving again."""
+
+    def __str__(self) -> str:
+        """Say it with four digits, rounded away from `now`: there it is still so."""
+        unit = 10.0 ** (math.floor(math.log10(max(abs(self.at), 1e-9))) - 3)
+        steps = self.at / unit
+        there = unit * (math.ceil(steps) if self.at > self.now else math.floor(steps))
+        return (
+            f"It would be at {self.choice} if {self.variable} of {self.place} were"
+            f" {_number(there)} instead of {_number(self.now)}"
+        )
+
+    @property
+    def size(self) -> float:
+        """How large the change is, as a share of the range of the variable."""
+        low, high = VARIABLES[self.variable]
+        return abs(self.at - self.now) / (high - low)
 
 
-Ask: TypeAlias = Callable[[Flip, float], str]
-"""Where the workload would be if the variable of a flip had some value: all is solved again."""
+Ask: TypeAlias = Callable[[Nodes, int], str]
+"""Where the workload would be if the nodes were so, and other than they are at one of them."""
 
 
-def flips(
-    problem: PlacementProblem, contested: B1, i: int, k: int, fits: B1, ask: Ask
-) -> list[Flip]:
-    """Return for each variable of each place the nearest value at which `k` is not chosen.
+def flips(problem: PlacementProblem, i: int, k: int, fits: B1, ask: Ask) -> Iterator[Flip]:
+    """Yield changes after which workload `i` is not at its option `k`, nearest first.
 
-    Each criterion is monotone in its variables (`Criterion.worse`): what is chosen can only be lost
-    by what makes it worse, what is not chosen only be gained by what makes it better. So between
-    now and the end of a variable's range the choice changes for good or not at all, and many values
-    at once narrow down where.
+    Nearest by what the workload itself would do, with the others where they are; where the choice
+    then really changes is found by solving again.
 
     Args:
         problem: of the plan.
-        contested: [m+1] nodes that more would like to be at.
         i: the workload.
         k: the option it takes.
         fits: [k] options that have room for it beside all others, where they are.
-        ask: solves again, for what the others would do where that matters.
+        ask: solves again.
     """
-    known = problem.options_of(slice(i, i + 1))
-    effective = np.where((problem.mask_reason[i] == 0) & fits, problem.effective[i], np.inf)
-    others = np.where(np.arange(len(fits)) == k, np.inf, effective)
-    after = int(others.argmin())
-    pairs = []
-    for variable, (low, high) in VARIABLES.items():
-        now = getattr(known, variable)[0]
-        worse = _worse(variable)
-        for at in np.flatnonzero((problem.topology.option[i] >= 0) & fits).tolist():
-            away = variable not in ("rtt_ms", "jitter_ms", "egress_price")
-            if not np.isfinite(now[at]) or not (away or problem.topology.away[i, at]):
-                continue
-            # the place that is chosen gets worse, any other better
-            end = (high if worse > 0 else low) if at == k else (low if worse > 0 else high)
-            if end != now[at]:
-                pairs.append((variable, at, float(now[at]), end))
-    if not pairs:
-        return []
-    names = sorted({name for name, *_ in pairs})
-    judged = [name for name, one in CRITERIA.items() if set(one.worse) & set(names)]
-    option = np.array([at for _, at, _, _ in pairs])
-    same, other = np.array([pair[2] for pair in pairs]), np.array([pair[3] for pair in pairs])
-    limit = np.where(option == k, others.min(), effective[k])
-    base, shut = _rest(problem, known, i, judged)
-    # places it would like to be at, but that are full: others could give way
-    full = (problem.mask_reason[i] == 0) & ~fits
-    sought = np.append(problem.effective[i][full], np.inf)
-    left = np.arange(len(pairs))
-    for turn in range(ROUNDS):
-        count = FIRST if turn == 0 else NEXT
-        share = np.arange(1, count + 1) / count
-        value = same[left, None] + (other - same)[left, None] * share
-        value[:, -1] = other[left]
-        cost, blocked = _judged(known, [pairs[p] for p in left], value, judged)
-        cost += base[option[left]][:, None]
-        gone = blocked | shut[option[left]][:, None]
-        mine = (option[left] == k)[:, None]
-        bar = limit[left][:, None]
-        # among equals it stays where it is
-        changes = np.where(mine, gone | (cost > bar), ~gone & (cost < bar))
-        first = changes.argmax(axis=1)
-        rows = np.arange(len(left))
-        found = changes[rows, first]
-        inside = np.where(first > 0, value[rows, np.maximum(first - 1, 0)], same[left])
-        left, rows, first, inside = left[found], rows[found], first[found], inside[found]
-        same[left], other[left] = inside, value[rows, first]
-        if not len(left):
-            return []
-    # competing for the place it leaves, or for the one it takes; or it for one that is full
-    sure = ~contested[problem.node[i, k]] & np.where(
-        option == k, sought.min() >= limit, ~contested[problem.node[i, option]]
-    )
-    found_flips: list[Flip] = []
-    for p in left.tolist():
-        variable, at, now, end = pairs[p]
-        place = _place(problem, i, after if at == k else at)
-        flip = Flip(variable, _place(problem, i, at), now, float(other[p]), place, not sure[p])
-        found = flip if sure[p] else _sought(flip, _place(problem, i, k), end, ask)
-        if found is not None:
-            found_flips.append(found)
-    return sorted(found_flips, key=_size)
+    here = problem.topology.place(i, k)
+    found: list[tuple[float, str, int, float, float, float]] = []
+    for variable, at in _facts(problem, i):
+        now = float(read(problem.nodes, variable)[at])
+        low, high = VARIABLES[variable]
+        for end in (low, high):
+            value = _alone(problem, i, k, fits, variable, at, now, end)
+            if value is not None:
+                found.append((abs(value - now) / (high - low), variable, at, now, value, end))
+    for _, variable, at, now, value, end in sorted(found):
+
+        def where(value: float, variable: str = variable, at: int = at) -> str:
+            return ask(changed(problem.nodes, variable, at, value), at)
+
+        sought = _sought(now, value, end, here, where)
+        if sought is not None:
+            yield Flip(variable, problem.topology.node[at], now, *sought)
 
 
-def _sought(flip: Flip, here: str, end: float, ask: Ask) -> Flip | None:
-    """Return the flip as solving again has it: nearer or farther, up to `end`; None: never."""
-    low, high = flip.now, flip.at
-    if ask(flip, low) != here:
-        return None  # it is about to move whatever happens
-    if ask(flip, high) == here:
-        low, high = high, end
-        if ask(flip, high) == here:
-            return None
-    while abs(high - low) > FINE * abs(high - flip.now):
+def read(nodes: Nodes, variable: str) -> F8:
+    """Return a fact of all nodes [m+1]."""
+    values: F8 = nodes.here[HERE[variable]] if variable in HERE else getattr(nodes, variable)
+    return values
+
+
+def changed(nodes: Nodes, variable: str, at: int, value: float) -> Nodes:
+    """Return `nodes` with another value of a fact of one of them."""
+    values: Any = read(nodes, variable).copy()
+    values[at] = value
+    if variable in HERE:
+        return nodes._replace(here=nodes.here | {HERE[variable]: values})
+    return nodes._replace(**{variable: values})
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000.0 else f"{value:.4g}"
+
+
+def _facts(problem: PlacementProblem, i: int) -> Iterator[tuple[str, int]]:
+    """Yield what is known of the nodes that workload `i` could be at: variable and node."""
+    at = problem.topology.option[i]
+    nodes = dict.fromkeys(at[at >= 0].tolist())
+    for variable in VARIABLES:
+        known = read(problem.nodes, variable)
+        yield from ((variable, node) for node in nodes if np.isfinite(known[node]))
+
+
+def _alone(
+    problem: PlacementProblem,
+    i: int,
+    k: int,
+    fits: B1,
+    variable: str,
+    at: int,
+    now: float,
+    end: float,
+) -> float | None:
+    """Return the nearest value at which the workload alone would leave `k`; None: up to `end` none.
+
+    Each criterion is monotone in its variables (`Criterion.worse`), so the choice changes for good
+    or not at all, as long as the fact is one of a single option.
+    """
+
+    def leaves(value: float) -> bool:
+        cost = problem.priced(i, changed(problem.nodes, variable, at, value))
+        cost = np.where(fits, cost, np.iinfo(np.int64).max)
+        return bool(cost[k] > cost.min())
+
+    if end == now or not leaves(end):
+        return None
+    low, high = now, end
+    while abs(high - low) > COARSE * abs(high - now):
         middle = low + (high - low) / 2.0
-        if ask(flip, middle) == here:
+        low, high = (low, middle) if leaves(middle) else (middle, high)
+    return high
+
+
+def _sought(
+    now: float, value: float, end: float, here: str, where: Callable[[float], str]
+) -> tuple[float, str] | None:
+    """Return where between `now` and `end` the choice changes, and to what; None: nowhere.
+
+    `value` is where it would if nobody else did anything: often it is just there.
+    """
+    low, high = now, value
+    inside = value - 2.0 * FINE * (value - now)
+    then = where(value)
+    if then != here and where(inside) == here:
+        return value, then
+    if where(now) != here:
+        return None  # it is about to move whatever happens
+    if then == here:
+        low, high = value, end
+        then = where(end)
+        if then == here:
+            return None
+    while abs(high - low) > FINE * abs(high - now):
+        middle = low + (high - low) / 2.0
+        place = where(middle)
+        if place == here:
             low = middle
         else:
-            high = middle
-    return replace(flip, at=high, choice=ask(flip, high))
-
-
-def moved(problem: PlacementProblem, i: int, flip: Flip, value: float) -> Options:
-    """Return the facts of the options of workload `i` with the flip's variable at `value`."""
-    known = problem.options_of(slice(i, i + 1))
-    places = [_place(problem, i, at) for at in range(problem.topology.option.shape[1])]
-    changed: Any = np.array(getattr(known, flip.variable), dtype=np.float64)
-    changed[0, places.index(flip.place)] = value
-    return known._replace(**{flip.variable: changed})
-
-
-def contested(problem: PlacementProblem, choice: I4) -> B1:
-    """Return the nodes [m+1] that somebody would rather be at than where `choice` [w] puts it."""
-    here = problem.effective[np.arange(len(choice)), choice]
-    rather = (problem.mask_reason == 0) & (problem.effective < here[:, None])
-    nodes = np.zeros(len(problem.topology.node) + 1, dtype=np.bool_)
-    nodes[problem.node[rather]] = True
-    nodes[-1] = False
-    return nodes
-
-
-def _worse(variable: str) -> int:
-    return next(one.worse[variable] for one in CRITERIA.values() if variable in one.worse)
-
-
-def _rest(problem: PlacementProblem, known: Options, i: int, judged: list[str]) -> tuple[F8, B1]:
-    """Return what does not depend on the variables: cost and bias [k], and what is shut [k]."""
-    cost = problem.effective[i].astype(np.float64)
-    shut = np.array(problem.topology.absent[i])
-    for name, one in CRITERIA.items():
-        if name in judged:
-            if one.cost is not None:
-                cost -= money(one.cost(known))[0]
-        elif one.blocks is not None:
-            shut |= one.blocks(known)[0]
-    return cost, shut
-
-
-def _judged(
-    known: Options, pairs: list[tuple[str, int, float, float]], value: F8, judged: list[str]
-) -> tuple[F8, B1]:
-    """Return cost and veto of the criteria `judged` for one option each, at values [p, n]."""
-    at = np.array([pair[1] for pair in pairs])
-    one = Options._make(column[0, at, None] for column in known)
-    for name in {pair[0] for pair in pairs}:
-        here = np.array([pair[0] == name for pair in pairs])[:, None]
-        one = one._replace(**{name: np.where(here, value, getattr(one, name))})
-    cost, blocked = np.zeros(value.shape), np.zeros(value.shape, dtype=np.bool_)
-    for name in judged:
-        criterion = CRITERIA[name]
-        if name in TERMS and criterion.cost is not None:
-            cost += money(criterion.cost(one))
-        if criterion.blocks is not None:
-            blocked |= criterion.blocks(one)
-    return cost, blocked
-
-
-def _size(flip: Flip) -> tuple[float, str, str]:
-    low, high = VARIABLES[flip.variable]
-    return abs(flip.at - flip.now) / (high - low), flip.variable, flip.place
-
-
-def _place(problem: PlacementProblem, i: int, k: int) -> str:
-    at = int(problem.topology.option[i, k])
-    return problem.topology.node[at] if at >= 0 else "shed"
+            high, then = middle, place
+    return high, then

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ HEADS: dict[str, str] = {
 
 COLUMNS = 7
 """Terms that fit a terminal beside the names of places; the least of more are summed."""
-SHED = "shed"
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,17 @@ class Explanation:
     """The cheapest other place that was open."""
     margin: int | None
     """By how much the runner-up is dearer per hour; below 0 only where others gain by it."""
-    seek: Callable[[], Sequence[Flip]] = field(repr=False, compare=False)
-    """Looks for `flips`, which takes longer than all else."""
+    seek: Callable[[], Iterator[Flip]] = field(repr=False, compare=False)
+    """Looks for `flips`, about the nearest first: each takes longer than all else."""
 
     @cached_property
     def flips(self) -> tuple[Flip, ...]:
         """What would change the choice at once; smallest first, relative to a variable's range."""
-        return tuple(self.seek())
+        return tuple(sorted(self.seek(), key=lambda flip: flip.size))
+
+    def nearest(self, count: int) -> list[Flip]:
+        """Return about the smallest `flips`, without looking for all."""
+        return sorted(islice(self.seek(), count), key=lambda flip: flip.size)
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values."""
@@ -131,11 +135,8 @@ class Explanation:
             if priced:
                 unit = "micro-dollars per hour and unit"
                 yield from _wrap(f"{option.place} is scarce: {', '.join(priced)} {unit}.")
-        for flip in self.flips[:3]:
-            yield from _wrap(
-                f"It would be at {flip.choice} if {flip.variable} of {flip.place} were"
-                f" {flip.at:.4g} instead of {flip.now:.4g}."
-            )
+        for flip in self.nearest(3):
+            yield from _wrap(f"{flip}.")
 
 
 def explain(
@@ -146,7 +147,7 @@ def explain(
     *,
     waits: bool = False,
     free: tuple[I8, I8] | None = None,
-    seek: Callable[[B1], Sequence[Flip]] | None = None,
+    seek: Callable[[B1], Iterator[Flip]] | None = None,
 ) -> Explanation:
     """Return why workload `i` is where `choice` [w] puts it, at the `prices` [r] of that plan.
 
@@ -165,18 +166,18 @@ def explain(
     return Explanation(
         workload=problem.topology.workload[i],
         ts=problem.ts,
-        choice=place_name(problem, i, k),
-        before=place_name(problem, i, int(problem.current[i])),
+        choice=problem.topology.place(i, k),
+        before=problem.topology.place(i, int(problem.current[i])),
         options=tuple(
             _option(problem, prices, known, terms, i, at, bool(fits[at])) for at in shown
         ),
         held=bool(problem.held[i]),
         waits=waits,
-        runner_up=None if runner is None else place_name(problem, i, runner),
+        runner_up=None if runner is None else problem.topology.place(i, runner),
         margin=None
         if runner is None
         else int(problem.effective[i, runner] - problem.effective[i, k]),
-        seek=lambda: () if seek is None or problem.held[i] else seek(fits),
+        seek=lambda: iter(()) if seek is None or problem.held[i] else seek(fits),
     )
 
 
@@ -254,12 +255,6 @@ def clauses(problem: PlacementProblem, known: Options, i: int, k: int) -> tuple[
     return tuple(CRITERIA[name].clause.format(**said) for name, bit in BIT.items() if bits & bit)
 
 
-def place_name(problem: PlacementProblem, i: int, k: int) -> str:
-    """Return the node id of option `k` of workload `i`, or ``shed``."""
-    at = int(problem.topology.option[i, k])
-    return problem.topology.node[at] if at >= 0 else SHED
-
-
 def rfc3339(ts: int) -> str:
     """Render ns since the epoch in UTC, to the microsecond where there is one."""
     unit = "us" if ts % SECOND else "s"
@@ -272,7 +267,7 @@ def _option(
     full = () if fits else ("has no room for it beside the others",)
     taken = [(row, asked) for row, asked in rows_taken(problem, i, k) if prices[row] and asked]
     return Option(
-        place=place_name(problem, i, k),
+        place=problem.topology.place(i, k),
         terms={name: int(terms[k, c]) for c, name in enumerate(TERMS)},
         cost=int(problem.cost[i, k]),
         move_cost=int(problem.move_cost[i, k]),

@@ -108,12 +108,20 @@ class Nodes(NamedTuple):
 
     here: dict[str, Any]
     """Facts of an option that depend on its node alone, by their names in `Options`."""
+    declared_rtt_ms: F8
+    """Round trip of a node, where none is measured."""
+    egress_price_per_gb: F8
+    """Micro-dollars for what leaves the node for another."""
     rtt_ms: F8
     """From the node to the cloud, as measured; so the others."""
     jitter_ms: F8
     loss_ratio: F8
     rssi_dbm: F8
     bandwidth_mbit_s: F8
+
+
+MEASURED = ("rtt_ms", "jitter_ms", "loss_ratio", "rssi_dbm", "bandwidth_mbit_s")
+"""What `Nodes` takes from conditions as it is."""
 
 
 def nodes_of(topology: Topology, conditions: Conditions, risk: F8) -> Nodes:
@@ -145,7 +153,9 @@ def nodes_of(topology: Topology, conditions: Conditions, risk: F8) -> Nodes:
     }
     return Nodes(
         here=here,
-        **{name: known(name) for name in Nodes._fields if name != "here"},
+        declared_rtt_ms=topology.rtt_ms,
+        egress_price_per_gb=topology.egress_price,
+        **{name: known(name) for name in MEASURED},
     )
 
 
@@ -169,9 +179,12 @@ def gather(topology: Topology, nodes: Nodes, current: I4, rows: Some) -> Options
         """Of both ends of a way: the worse where more is worse. Local ways have one end."""
         return np.fmax(values[home], np.where(remote, values[at], np.nan))
 
-    # The home measures its way to the cloud; farther regions lie a declared detour beyond.
-    measured = nodes.rtt_ms[home] + topology.detour_ms[at]
-    beyond = np.where(remote & ~np.isnan(measured), measured, topology.rtt_ms[at])
+    # The home measures its way to the nearest cloud region; others lie a declared detour beyond.
+    declared = nodes.declared_rtt_ms[at]
+    nearest = nodes.declared_rtt_ms[topology.clouds].min(initial=np.inf)
+    detour = told(declared - (nearest if nearest < np.inf else 0.0))
+    measured = nodes.rtt_ms[home] + np.maximum(0.0, detour)
+    beyond = np.where(remote & ~np.isnan(measured), measured, declared)
     speed = nodes.bandwidth_mbit_s
     link = -either(-np.where(np.isnan(speed), topology.link_mbit_s, speed))
     link_price = topology.link_price
@@ -185,7 +198,7 @@ def gather(topology: Topology, nodes: Nodes, current: I4, rows: Some) -> Options
         foreign=topology.foreign[rows],
         unbuilt=topology.unbuilt[rows],
         unfit=topology.unfit[rows],
-        egress_price=np.where(away, topology.egress_price[at], 0.0) + crossing,
+        egress_price=np.where(away, nodes.egress_price_per_gb[at], 0.0) + crossing,
         rtt_ms=np.where(away, beyond, 0.0),
         jitter_ms=np.where(remote, either(nodes.jitter_ms), np.nan),
         # Everything that leaves crosses the home's uplink, and the node's own when that is remote.

@@ -13,19 +13,19 @@ import numpy as np
 
 from aiops.errors import InputError
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.placement.counterfactual import Flip, contested, flips, moved
+from aiops.placement.counterfactual import flips
 from aiops.placement.criteria import EVICTS, TERMS
 from aiops.placement.explain import (
     Explanation,
     clauses,
     explain,
-    place_name,
     rfc3339,
     room,
     spare,
     why_not,
 )
 from aiops.placement.market import FEW, WARM, Market, Settlement, settle
+from aiops.placement.options import Nodes
 from aiops.placement.prices import Price, prices_of
 from aiops.placement.problem import PlacementProblem
 from aiops.placement.sequence import MoveSequence, StepKind, sequence
@@ -164,10 +164,6 @@ class Plan:
     def _spare(self) -> tuple[I8, I8]:
         return spare(self.problem, self.choice)
 
-    @cached_property
-    def _contested(self) -> B1:
-        return contested(self.problem, self.choice)
-
     def where(self, workload: str) -> str | None:
         """Return the node `workload` runs on from now on; None: it is shed."""
         i = self._row(workload)
@@ -190,24 +186,16 @@ class Plan:
             waits=i in self._waiting,
             free=self._spare,
             seek=lambda fits: flips(
-                self.problem, self._contested, i, int(self.choice[i]), fits, partial(self._ask, i)
+                self.problem, i, int(self.choice[i]), fits, partial(self._ask, i)
             ),
         )
 
-    def _ask(self, i: int, flip: Flip, value: float) -> str:
-        """Return where workload `i` would be if the flip's variable had `value`."""
-        problem, (instance, rows) = self.problem, self.problem.free
-        options = moved(problem, i, flip, value)
-        if len(rows) <= FEW:
-            again = self.replan(problem.altered(np.array([i], dtype=np.int32), options))
-            return place_name(problem, i, int(again.choice[i]))
-        # the same, without all that is as it was
-        row = int(np.searchsorted(rows, i))
-        cost = instance.cost.copy()
-        cost[row] = problem.priced(i, options)
-        market = self.market.fork()
-        market.follow(replace(instance, cost=cost), instance.home[row : row + 1])
-        return place_name(problem, i, int(market.choice[row]))
+    def _ask(self, i: int, nodes: Nodes, at: int) -> str:
+        """Return where workload `i` would be if the nodes were other than they are `at` one."""
+        where = np.zeros(len(self.problem.topology.node), dtype=np.bool_)
+        where[at] = True
+        again = self.replan(self.problem.altered(nodes, where))
+        return self.problem.topology.place(i, int(again.choice[i]))
 
     @property
     def scarce(self) -> list[Price]:

@@ -171,26 +171,31 @@ class PlacementProblem:
         terms: I8 = price(self.options_of(slice(i, i + 1)))[0]
         return terms
 
-    def priced(self, i: int, options: Options) -> I8:
-        """Return what the options [k] of workload `i` would cost the solver with other facts."""
+    def priced(self, i: int, nodes: Nodes) -> I8:
+        """Return what the options [k] of workload `i` would cost the solver at other `nodes`."""
+        options = gather(self.topology, nodes, self.current, slice(i, i + 1))
         mask = rule_out(options, self.topology.absent[i : i + 1])[0]
         admissible = (mask == 0) | self.topology.shed[i]
         return np.where(admissible, total(options)[0] + self.bias[i], CLOSED)
 
-    def altered(self, rows: I4, options: Options, nodes: Nodes | None = None) -> PlacementProblem:
-        """Return the problem as it would be if the workloads `rows` had `options`.
+    def altered(self, nodes: Nodes, where: B1) -> PlacementProblem:
+        """Return the problem as it would be if the nodes were so.
 
         What a move must overcome stays as it is: it comes from the past.
 
         Args:
-            rows: workloads whose options are others.
-            options: [rows, k] facts of theirs.
-            nodes: what would be known of the nodes; None: what is.
+            nodes: what would be known of them.
+            where: [m] true where that is other than it is; only options there, and of those whose
+                home is there, are judged anew.
         """
+        there, clouds = np.append(where, False), self.topology.clouds
+        # how far a region is goes by the nearest of all
+        there[clouds] |= (nodes.declared_rtt_ms != self.nodes.declared_rtt_ms)[clouds].any()
+        rows = np.flatnonzero(there[self.topology.option].any(axis=1)).astype(np.int32)
+        options = gather(self.topology, nodes, self.current, rows)
         cost, mask = self.cost.copy(), self.mask_reason.copy()
         cost[rows] = total(options)
         mask[rows] = rule_out(options, self.topology.absent[rows])
-        nodes = nodes or self.nodes
         power = power_of(nodes)
         held = out_of_reach(self.topology, nodes, power, self.current, mask)
         return replace(self, cost=cost, mask_reason=mask, nodes=nodes, node_power=power, held=held)

@@ -21,6 +21,8 @@ from aiops.placement.sequence import MoveLimits
 
 Ids: TypeAlias = npt.NDArray[np.str_]
 
+SHED = "shed"
+"""Stands for running nowhere; no node may be called so."""
 WATTS_PER_CORE = 5.0
 """What a workload draws that does not tell: a core of a small board under load."""
 MOST = 1e6
@@ -137,8 +139,8 @@ class Topology:
     declared: Declared
     rtt_ms: F8
     """[m+1] declared round trip; NaN: none declared."""
-    detour_ms: F8
-    """[m+1] how much farther than the nearest cloud region of all, as declared."""
+    clouds: I4
+    """Nodes that are cloud regions."""
     egress_price: F8
     """[m+1] micro-dollars per GB that leaves a node for another."""
     link_price: F8
@@ -230,6 +232,11 @@ class Topology:
             nodes=len(self.shared),
         )
 
+    def place(self, i: int, k: int) -> str:
+        """Return the node id of option `k` of workload `i`, or ``shed``."""
+        at = int(self.option[i, k])
+        return self.node[at] if at >= 0 else SHED
+
     def said(self, i: int, k: int) -> dict[str, str]:
         """Return the rules and traits of option `k` of workload `i`, in words by name."""
         workload, at = self.workloads[i], int(self.option[i, k])
@@ -256,6 +263,8 @@ def resolve(inventory: Inventory) -> Topology:
     nodes = inventory.nodes
     node_at = {node.id: at for at, node in enumerate(nodes)}
     _refuse_twins("node", [node.id for node in nodes])
+    if SHED in node_at:
+        raise SettingsError(f"a node is called {SHED!r}, which means nowhere; call it otherwise")
     _refuse_twins("workload", [workload.id for workload in inventory.workloads])
     _refuse_twins("site", [site.id for site in inventory.sites])
     # By home, and by id within it: the order of an inventory must not matter.
@@ -278,7 +287,6 @@ def resolve(inventory: Inventory) -> Topology:
     cloud = np.array([node.kind == "cloud" for node in nodes] + [False])
     rtt = _column(nodes, "rtt_ms", last=math.nan)
     home = option[:, :1] if len(workloads) else option
-    nearest = rtt[cloud].min() if cloud.any() else 0.0
     away = (option >= 0) & (option != home)
     remote = away & (cloud[option] | cloud[home] | (site[option] != site[home]))
     own = [Site("") if node.kind == "cloud" else sites.get(node.site, Site("")) for node in nodes]
@@ -307,7 +315,7 @@ def resolve(inventory: Inventory) -> Topology:
         asked=asked,
         declared=declared,
         rtt_ms=rtt,
-        detour_ms=np.nan_to_num(np.maximum(0.0, rtt - nearest)),
+        clouds=np.flatnonzero(cloud).astype(np.int32),
         egress_price=_column(nodes, "egress_price_per_gb", last=0.0),
         link_price=np.array([site.price_per_gb for site in own] + [0.0]),
         link_mbit_s=np.append(uplink_mbit_s[limited], math.nan)[uplink_of],

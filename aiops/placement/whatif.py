@@ -10,8 +10,6 @@ import numpy as np
 
 from aiops.errors import InputError
 from aiops.kernels.rows import B1, F8
-from aiops.placement.explain import place_name
-from aiops.placement.options import Nodes, gather
 from aiops.placement.plan import Plan
 from aiops.placement.problem import PlacementProblem
 
@@ -27,9 +25,23 @@ class Overlay:
     heat: Mapping[str, float] = field(default_factory=dict)
     """Degrees warmer, of the node and of the air around it."""
     price: Mapping[str, float] = field(default_factory=dict)
-    """Factor on the price of cores and memory: 1.1 is a tenth dearer."""
+    """Factor on the price of cores and memory: 1.1, or ``"+10%"``, is a tenth dearer."""
     rtt: Mapping[str, float] = field(default_factory=dict)
-    """Factor on the round trip to the cloud."""
+    """Factor on the round trip of the node: of what it measures to the cloud, and of what the
+    inventory declares. Where a home measures its way, that counts and not what a cloud declares."""
+
+    def __post_init__(self) -> None:
+        for name in ("kill", "cordon"):
+            value: Any = getattr(self, name)
+            if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+                raise InputError(f"{name} is {value!r}; give a list of names of nodes or sites")
+            object.__setattr__(self, name, tuple(value))
+        for name in ("heat", "price", "rtt"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise InputError(f"{name} is {value!r}; give a number for each name")
+            given = {str(one): _number(name, v) for one, v in value.items()}
+            object.__setattr__(self, name, given)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Overlay:
@@ -45,24 +57,7 @@ class Overlay:
             raise InputError(
                 f"an overlay has {', '.join(sorted(known))}; it was given {', '.join(stray)}"
             )
-        named = {name: given[name] for name in ("kill", "cordon") if name in given}
-        for name, value in named.items():
-            if isinstance(value, str) or not all(isinstance(one, str) for one in value):
-                raise InputError(f"{name} is {value!r}; give a list of names of nodes or sites")
-        scaled: dict[str, dict[str, float]] = {}
-        for name in ("heat", "price", "rtt"):
-            if name not in given:
-                continue
-            if not isinstance(given[name], Mapping):
-                raise InputError(f"{name} is {given[name]!r}; give a number for each name")
-            scaled[name] = {str(one): _number(name, v) for one, v in given[name].items()}
-        return cls(
-            kill=tuple(named.get("kill", ())),
-            cordon=tuple(named.get("cordon", ())),
-            heat=scaled.get("heat", {}),
-            price=scaled.get("price", {}),
-            rtt=scaled.get("rtt", {}),
-        )
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,16 @@ class WhatIf:
 
     before: Plan
     after: Plan
+
+    @property
+    def same(self) -> bool:
+        """Whether no option would be other than it is."""
+        one, other = self.before.problem, self.after.problem
+        return (
+            np.array_equal(one.cost, other.cost)
+            and np.array_equal(one.mask_reason, other.mask_reason)
+            and np.array_equal(one.node_power, other.node_power)
+        )
 
     @property
     def cost(self) -> int:
@@ -84,8 +89,8 @@ class WhatIf:
         return [
             (
                 problem.topology.workload[i],
-                place_name(problem, i, int(self.before.choice[i])),
-                place_name(problem, i, int(self.after.choice[i])),
+                problem.topology.place(i, int(self.before.choice[i])),
+                problem.topology.place(i, int(self.after.choice[i])),
             )
             for i in np.flatnonzero(self.before.choice != self.after.choice).tolist()
         ]
@@ -114,52 +119,69 @@ def what_if(plan: Plan, overlay: Overlay) -> WhatIf:
 
 
 def overlaid(problem: PlacementProblem, overlay: Overlay) -> PlacementProblem:
-    """Return `problem` under `overlay`; only options at what is different are judged anew."""
-    topology = problem.topology
-    here, touched = dict(problem.nodes.here), np.zeros(len(topology.node) + 1, dtype=np.bool_)
+    """Return `problem` under `overlay`; only options at what is different are judged anew.
+
+    Raises
+    ------
+    InputError
+        The overlay names something that is not there, or scales what is not known there.
+    """
+    topology, nodes = problem.topology, problem.nodes
+    here, touched = dict(nodes.here), np.zeros(len(topology.node) + 1, dtype=np.bool_)
 
     def at(name: str) -> B1:
-        nodes = topology.called.get(name, [])
-        if not nodes:
-            some = ", ".join(topology.node[:4])
-            raise InputError(f"no node or site is called {name!r}; there are {some} and so on")
+        called = topology.called.get(name, [])
+        if not called:
+            some, more = topology.node[:4], " and so on" if len(topology.node) > 4 else ""
+            raise InputError(
+                f"no node or site is called {name!r}; there are {', '.join(some)}{more}"
+            )
         of = np.zeros(len(touched), dtype=np.bool_)
-        of[nodes] = True
+        of[called] = True
         touched[of] = True
         return of
 
-    def changed(fact: str, value: F8 | float | bool, where: B1) -> None:
-        here[fact] = np.where(where, value, here[fact])
+    def known(what: str, name: str, where: B1, *values: F8) -> None:
+        if not any(np.nan_to_num(value[where]).any() for value in values):
+            raise InputError(f"no {what} of {name} is known, so it cannot be another")
 
     for name in overlay.kill:
-        changed("gone", True, at(name))
+        here["gone"] = here["gone"] | at(name)
     for name in overlay.cordon:
-        changed("cordoned", True, at(name))
+        here["cordoned"] = here["cordoned"] | at(name)
     for name, degrees in overlay.heat.items():
         where = at(name)
+        known("temperature", name, where, here["temperature_c"], here["ambient_c"])
         for fact in ("temperature_c", "ambient_c"):
-            changed(fact, here[fact] + degrees, where)
+            here[fact] = np.where(where, here[fact] + degrees, here[fact])
     for name, factor in overlay.price.items():
         where = at(name)
+        known("price", name, where, here["price"], here["memory_price"])
         for fact in ("price", "memory_price"):
-            changed(fact, here[fact] * factor, where)
-    rtt_ms = problem.nodes.rtt_ms
+            here[fact] = np.where(where, here[fact] * factor, here[fact])
+    rtt_ms, declared_ms = nodes.rtt_ms, nodes.declared_rtt_ms
     for name, factor in overlay.rtt.items():
-        rtt_ms = np.where(at(name), rtt_ms * factor, rtt_ms)
-    nodes: Nodes = problem.nodes._replace(here=here, rtt_ms=rtt_ms)
-    rows = np.flatnonzero(touched[topology.option].any(axis=1)).astype(np.int32)
-    options = gather(topology, nodes, problem.current, rows)
-    return problem.altered(rows, options, nodes)
+        where = at(name)
+        known("round trip", name, where, rtt_ms, declared_ms)
+        rtt_ms = np.where(where, rtt_ms * factor, rtt_ms)
+        declared_ms = np.where(where, declared_ms * factor, declared_ms)
+    other = nodes._replace(here=here, rtt_ms=rtt_ms, declared_rtt_ms=declared_ms)
+    return problem.altered(other, touched[:-1])
 
 
 def _number(name: str, value: object) -> float:
     """Return a number, or a percentage as the factor it is: ``"+10%"`` is 1.1."""
+    number, percent = float("nan"), isinstance(value, str) and value.endswith("%")
     try:
-        if isinstance(value, str) and value.endswith("%"):
-            return 1.0 + float(value[:-1]) / 100.0
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number) or (name != "heat" and number < 0.0):
-        raise InputError(f'{name} of {value!r}; give a number such as 1.1, or "+10%"')
+        if isinstance(value, str):
+            number = 1.0 + float(value[:-1]) / 100.0 if percent else float(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+    except ValueError:
+        pass  # said below
+    if name == "heat":
+        if percent or not np.isfinite(number):
+            raise InputError(f"heat of {value!r}; give degrees, such as +5")
+    elif not np.isfinite(number) or number < 0.0:
+        raise InputError(f'{name} of {value!r}; give a factor such as 1.1, or "+10%", not below 0')
     return number

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from aiops.errors import InputError
-from aiops.placement.counterfactual import VARIABLES, moved
-from aiops.placement.explain import place_name, rfc3339, room, spare
-from aiops.placement.problem import pose, price, rule_out
+from aiops.placement.counterfactual import VARIABLES, Flip, changed
+from aiops.placement.explain import rfc3339
+from aiops.placement.market import settle
+from aiops.placement.problem import pose
 from aiops.placement.sequence import MoveLimits
 from aiops.placement.solver import solve
 from aiops.placement.topology import PlacementSettings
@@ -55,48 +56,62 @@ def test_the_choice_is_open_and_the_runner_up_is_next(seed):
             assert explanation.margin >= 0 or explanation.held
 
 
-def cheapest_when(problem, i, k, variable, stays, value, others):
-    """Return the option that is cheapest when one fact of one option is another, or `stays`."""
-    options = type(problem.options)._make(column[i : i + 1] for column in problem.options)
-    changed = getattr(options, variable).copy()
-    changed[0, k] = value
-    options = options._replace(**{variable: changed})
-    blocked = rule_out(options, problem.topology.absent[i : i + 1])[0] != 0
-    cost = price(options)[0].sum(axis=1) + problem.effective[i] - problem.cost[i]
-    cost = np.where(blocked | ~others, np.iinfo(np.int64).max, cost)
-    return stays if cost[stays] == cost.min() else int(cost.argmin())
+def best_when(plan, i, flip, value):
+    """Return where workload `i` is in the best plan there is if a fact of a node is another."""
+    problem = plan.problem
+    at = problem.topology.node_at[flip.place]
+    nodes = changed(problem.nodes, flip.variable, at, value)
+    other = problem.altered(nodes, np.arange(len(problem.topology.node)) == at)
+    instance, rows = other.free
+    settled = settle(instance, start=plan.choice[rows])
+    assert settled.cost == settled.bound  # few workloads: it is proven
+    return problem.topology.place(i, int(settled.choice[np.searchsorted(rows, i)]))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_flip_flips_and_nothing_before_it_does(seed):
-    flips = 0
-    for problem, plan, _ in walk(seed, steps=2, w=8, m=4, tight=0.2):
-        topology = problem.topology
-        free = spare(problem, plan.choice)
-        for i, name in enumerate(topology.workload):
-            places = [topology.node[at] if at >= 0 else "shed" for at in topology.option[i]]
-            fits = room(problem, free, plan.choice, i)
-            for flip in plan.explain(name).flips:
-                k = places.index(flip.place)
-                asked = (problem, i, k, flip.variable, int(plan.choice[i]))
-                assert places[cheapest_when(*asked, flip.at, fits)] == flip.choice
-                assert flip.choice != places[plan.choice[i]]
-                short = flip.now + (flip.at - flip.now) * (1 - 1e-4)
-                assert cheapest_when(*asked, short, fits) == plan.choice[i]
+def test_a_flip_flips_and_just_before_it_does_not(seed):
+    told = 0
+    for _, plan, _ in walk(seed, steps=2, w=8, m=4, tight=0.2):
+        for i, name in enumerate(plan.problem.topology.workload):
+            explanation = plan.explain(name)
+            for flip in explanation.flips:
+                way = flip.at - flip.now
+                assert flip.choice != explanation.choice
+                assert best_when(plan, i, flip, flip.at) == flip.choice
+                assert best_when(plan, i, flip, flip.at - 1e-3 * way) == explanation.choice
                 low, high = VARIABLES[flip.variable]
                 assert low <= flip.at <= high
-                flips += 1
-    assert flips > 0
+                told += 1
+    assert told > 0
+
+
+def test_a_fact_of_a_node_is_one_for_all_who_are_there():
+    # Two on a camera with room for one; the other one leaves when the gateway is dear.
+    of = inventory(
+        workload("a", value_per_hour=20_000.0, cpu_cores=0.6, candidates=("gw-near",)),
+        workload("b", value_per_hour=19_000.0, cpu_cores=0.6, candidates=("gw-near",)),
+        nodes=(replace(NODES[0], cpu_cores=1.0), replace(NODES[1], price_per_core_hour=1_000.0)),
+    )
+    plan, _ = solve(posed(of), None)
+    assert {plan.where("a"), plan.where("b")} == {"gw-lyon", "gw-near"}
+    for name in ("a", "b"):
+        if plan.where(name) == "gw-near":
+            assert not any(flip.choice == "gw-lyon" for flip in plan.explain(name).flips)
+
+
+def test_what_is_printed_is_on_the_far_side():
+    low = Flip("soc_ratio", "gw", 0.9, 0.30004, "cloud")
+    high = Flip("price_per_core_hour", "gw", 38_000.0, 120_000.4, "cloud")
+    assert str(low) == "It would be at cloud if soc_ratio of gw were 0.3 instead of 0.9"
+    assert str(high).endswith("were 120,100 instead of 38,000")
+    assert "were 74.22 " in str(Flip("rtt_ms", "gw", 6.0, 74.2127, "cloud"))
+    assert "were 74.21 " in str(Flip("rtt_ms", "gw", 90.0, 74.2127, "cloud"))
 
 
 def test_flips_come_smallest_first():
     for _, plan, _ in walk(0, steps=1, w=8, m=4, tight=0.2):
         for name in plan.problem.topology.workload:
-            sizes = [
-                abs(flip.at - flip.now)
-                / (VARIABLES[flip.variable][1] - VARIABLES[flip.variable][0])
-                for flip in plan.explain(name).flips
-            ]
+            sizes = [flip.size for flip in plan.explain(name).flips]
             assert sizes == sorted(sizes)
 
 
@@ -120,7 +135,7 @@ def test_each_variable_can_flip():
     assert limit.choice == "cloud"
     assert 0.15 <= found["soc_ratio", "gw-lyon"].at < 0.5
     # The work is at home, and no round trip to the cloud is short enough to be worth its price.
-    assert ("rtt_ms", "cloud") not in found
+    assert ("rtt_ms", "gw-lyon") not in found
     hot, _ = solve(posed(of, temperature_c={"gw-lyon": 95.0}, rtt_ms={"gw-lyon": 60.0}), None)
     (flip,) = (f for f in hot.explain("api").flips if f.variable == "rtt_ms")
     assert flip.at == pytest.approx(100.0)
@@ -232,13 +247,15 @@ def test_a_flip_is_confirmed_by_solving_again(seed):
             plan = plan.replan(problem)
         for name in problem.topology.workload:
             i = problem.topology.workload.index(name)
-            row = np.array([i], dtype=np.int32)
             for flip in plan.explain(name).flips:
                 beyond = flip.at + (flip.at - flip.now) * 1e-6
                 short = flip.now + (flip.at - flip.now) * (1 - 1e-3)
+                at = problem.topology.node_at[flip.place]
+                where = np.arange(len(problem.topology.node)) == at
                 for value, place in ((beyond, flip.choice), (short, plan.explain(name).choice)):
-                    again = plan.replan(problem.altered(row, moved(problem, i, flip, value)))
+                    nodes = changed(problem.nodes, flip.variable, at, value)
+                    again = plan.replan(problem.altered(nodes, where))
                     told += 1
-                    confirmed += place_name(problem, i, int(again.choice[i])) == place
+                    confirmed += problem.topology.place(i, int(again.choice[i])) == place
     assert told > 50
     assert confirmed >= 0.99 * told

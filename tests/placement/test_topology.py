@@ -10,7 +10,7 @@ import pytest
 from aiops.errors import SettingsError
 from aiops.fleet.inventory import Inventory, Node, Site
 from aiops.placement.topology import PlacementSettings, money, move_cost, resolve
-from tests.placement.fleets import NODES, inventory, workload
+from tests.placement.fleets import NODES, inventory, posed, workload
 
 
 def test_options_are_home_candidates_padding_and_shed():
@@ -40,7 +40,9 @@ def test_remote_is_what_lies_beyond_the_uplink():
 def test_a_farther_region_is_a_detour():
     far = Node("far", "cloud", rtt_ms=130)
     of = inventory(workload(candidates=("far", "cloud")), nodes=(*NODES, far))
-    assert resolve(of).detour_ms.tolist() == [0, 0, 0, 0, 90, 0]
+    assert posed(of).options.rtt_ms.tolist() == [[0.0, 130.0, 40.0, 0.0]]
+    told = posed(of, rtt_ms={"gw-lyon": 55.0})
+    assert told.options.rtt_ms.tolist() == [[0.0, 55.0 + 90.0, 55.0, 0.0]]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,11 @@ def test_it_is_the_problem_that_would_be_posed(seed):
         rtt_ms=np.where(third, state.rtt_ms * 2.0, state.rtt_ms),
     )
     overlay = Overlay(heat={"gw-2": 7.0}, rtt={"gw-3": 2.0})
-    ours, posed_anew = overlaid(problem, overlay), pose(warmer, (), of, None, NOON)
+    farther = tuple(
+        replace(node, rtt_ms=2.0 * node.rtt_ms) if node.id == "gw-3" else node for node in of.nodes
+    )
+    posed_anew = pose(warmer, (), replace(of, nodes=farther), None, NOON)
+    ours = overlaid(problem, overlay)
     np.testing.assert_array_equal(ours.mask_reason, posed_anew.mask_reason)
     np.testing.assert_array_equal(ours.cost, posed_anew.cost)
     np.testing.assert_array_equal(ours.node_power, posed_anew.node_power)
@@ -75,6 +79,14 @@ def test_it_is_the_problem_that_would_be_posed(seed):
     assert then.bound <= then.cost
 
 
+def test_what_is_not_known_cannot_be_another():
+    plan, _ = solve(posed(inventory()), None)
+    with pytest.raises(InputError, match="no temperature of lyon is known"):
+        what_if(plan, Overlay(heat={"lyon": 5.0}))
+    assert what_if(plan, Overlay(rtt={"gw-near": 1.0})).same
+    assert not what_if(plan, Overlay(kill=("gw-near",))).same
+
+
 def test_an_overlay_that_says_something_else_is_refused():
     plan, _ = solve(posed(inventory()), None)
     with pytest.raises(InputError, match="no node or site is called 'moon'; there are gw-lyon"):
@@ -83,9 +95,14 @@ def test_an_overlay_that_says_something_else_is_refused():
         ({"explode": ["gw-1"]}, "an overlay has cordon, heat, kill, price, rtt"),
         ({"kill": "gw-1"}, "give a list of names"),
         ({"heat": 5}, "give a number for each name"),
-        ({"heat": {"lyon": "warm"}}, "give a number such as"),
-        ({"price": {"cloud": float("nan")}}, "give a number such as"),
-        ({"price": {"cloud": -1}}, "give a number such as"),
+        ({"heat": {"lyon": "warm"}}, "give degrees, such as"),
+        ({"heat": {"lyon": "5%"}}, "give degrees, such as"),
+        ({"price": {"cloud": float("nan")}}, "give a factor such as"),
+        ({"price": {"cloud": -1}}, "give a factor such as"),
+        ({"price": {"cloud": "-150%"}}, "give a factor such as"),
+        ({"rtt": {"cloud": "inf%"}}, "give a factor such as"),
+        ({"rtt": {"cloud": True}}, "give a factor such as"),
+        ({"kill": 5}, "give a list of names"),
     ):
         with pytest.raises(InputError, match=said):
             Overlay.of(given)
