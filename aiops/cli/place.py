@@ -48,16 +48,35 @@ def options() -> None:
 
 
 @place.command()
-def plan(inventory: Site, state: State = None, as_json: Json = False) -> None:
+def plan(
+    inventory: Site,
+    state: State = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Say where everybody is, not only who moves.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Solve, and say what moves."""
     made = solved(inventory, state)
     if as_json:
-        emit_json(made.to_record())
+        emit_json(made.to_record() | {"doubtful_readings": made.problem.doubtful})
         return
     screen = console()
-    said = _sum(made.cost)
+    running = int(made.problem.cost[np.arange(len(made.choice)), made.choice].sum())
+    said = f"{_sum(running)} an hour"
+    if made.cost != running:
+        said += f" and {_sum(made.cost - running)} for moves"
     sure = "no plan is cheaper" if made.gap == 0 else f"at most {percent(made.gap)} above the best"
-    say(screen, f"{count(len(made.choice), 'workload')}, {said} an hour: {sure}.")
+    say(screen, f"{count(len(made.choice), 'workload')}, {said}: {sure}.")
+    if made.problem.doubtful:
+        readings = count(made.problem.doubtful, "reading")
+        say(screen, f"Taken as not known, as it cannot be true: {readings}.")
+    if everybody:
+        places = table("places", ["workload", "home", "runs at"])
+        topology = made.problem.topology
+        for i, name in enumerate(topology.workload):
+            places.add_row(name, topology.place(i, 0), topology.place(i, int(made.reached[i])))
+        show_table(screen, places)
     moves = table("moves", ["workload", "from", "to", "why"], wrap=["why"])
     for move in made.moves:
         moves.add_row(move.workload, move.source or "nowhere", move.target or "shed", move.reason)
@@ -108,7 +127,7 @@ def prices(
         return
     screen = console()
     if not found:
-        say(screen, "Nothing is scarce: one more core, GB or Mbit/s anywhere would save nothing.")
+        say(screen, "Nothing that several nodes share is scarce: more of it would save nothing.")
     columns = ["place", "what", "µ$/h and unit", "used", "of", "unit"]
     shown = table("scarce", columns, right=columns[2:5])
     for one in found[:top]:

@@ -36,23 +36,26 @@ def read_conditions(path: str | Path, inventory: Inventory) -> Conditions:
         elif path.suffix == ".parquet":
             table = parquet.read_table(path)
         else:
-            raise FileError(f"conditions {path}: name it .csv or .parquet")
+            raise FileError(f"state {path}: name it .csv or .parquet")
     except (OSError, pa.ArrowInvalid) as error:
-        raise FileError(f"conditions {path}: {error}") from error
+        raise FileError(f"state {path}: {error}") from error
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    if twins := sorted({n for n in table.column_names if table.column_names.count(n) > 1}):
+        raise FileError(f"state {path} has more than one column {', '.join(twins)}")
     known = ("node", *PLAUSIBLE, *FLAGS)
     if stray := sorted(set(table.column_names) - set(known)):
-        raise FileError(f"conditions {path} has {', '.join(stray)}; it may have {', '.join(known)}")
+        raise FileError(f"state {path} has {', '.join(stray)}; it may have {', '.join(known)}")
     if "node" not in table.column_names:
-        raise FileError(f"conditions {path} has no column 'node'")
+        raise FileError(f"state {path} has no column 'node'")
     names = [str(name) for name in table.column("node").to_pylist()]
     at = {node.id: i for i, node in enumerate(inventory.nodes)}
     for name in names:
         if name not in at:
             some = ", ".join(list(at)[:4])
-            raise FileError(f"conditions {path}: {name!r} is no node; there are {some} and so on")
+            raise FileError(f"state {path}: {name!r} is no node; there are {some} and so on")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise FileError(f"conditions {path} names {twice!r} twice; give one row a node")
+        raise FileError(f"state {path} names {twice!r} twice; give one row a node")
     rows = np.array([at[name] for name in names], dtype=np.intp)
     blank = Conditions.unknown(len(inventory.nodes))
     told: dict[str, Any] = {}
@@ -63,7 +66,7 @@ def read_conditions(path: str | Path, inventory: Inventory) -> Conditions:
         try:
             column = table.column(name).cast(kind)
         except pa.ArrowInvalid as error:
-            raise FileError(f"conditions {path}, column {name}: {error}") from error
+            raise FileError(f"state {path}, column {name}: {error}") from error
         values = getattr(blank, name).copy()
         values[rows] = column.fill_null(False if name in FLAGS else float("nan")).to_numpy()
         told[name] = values

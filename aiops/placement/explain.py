@@ -31,6 +31,8 @@ HEADS: dict[str, str] = {
 }
 """Short names of terms, for tables."""
 
+ROOM = ("CPU", "memory", "power", "uplink")
+"""What a place may have too little of."""
 COLUMNS = 7
 """Terms that fit a terminal beside the names of places; the least of more are summed."""
 
@@ -53,6 +55,8 @@ class Option:
     """What it takes that has a price: micro-dollars per hour and unit, by resource."""
     blocked: tuple[str, ...]
     """Why it was not open, in words; empty: it was."""
+    full: bool
+    """Others have the room: that alone is why it was not open."""
 
     @property
     def bias(self) -> int:
@@ -124,7 +128,7 @@ class Explanation:
             row += [sum(option.terms[name] for name in rest)] * bool(rest)
             row += [option.effective - option.cost]
             numbers = "".join(f"{_amount(value):>7}" for value in [*row, option.effective])
-            yield f"{mark} {option.place[:14]:<15}" + numbers
+            yield f"{mark} {_short(option.place):<15}" + numbers
         if self.runner_up is not None:
             yield from _wrap(f"Runner-up: {self.runner_up}, {self.margin} dearer.")
         for option in self.options:
@@ -156,7 +160,8 @@ def explain(
     """
     free = spare(problem, choice) if free is None else free
     k = int(choice[i])
-    fits = room(problem, free, choice, i)
+    lacks = lacking(problem, free, choice, i)
+    fits = np.asarray(~lacks.any(axis=1))
     open_ = (problem.mask_reason[i] == 0) & fits
     others = np.flatnonzero(open_ & (np.arange(len(open_)) != k))
     runner = int(others[problem.effective[i, others].argmin()]) if len(others) else None
@@ -168,9 +173,7 @@ def explain(
         ts=problem.ts,
         choice=problem.topology.place(i, k),
         before=problem.topology.place(i, int(problem.current[i])),
-        options=tuple(
-            _option(problem, prices, known, terms, i, at, bool(fits[at])) for at in shown
-        ),
+        options=tuple(_option(problem, prices, known, terms, i, at, lacks[at]) for at in shown),
         held=bool(problem.held[i]),
         waits=waits,
         runner_up=None if runner is None else problem.topology.place(i, runner),
@@ -198,11 +201,14 @@ def why_not(problem: PlacementProblem, prices: F8, choice: I4, i: int, place: st
     there, here = at[place], at[explanation.choice]
     if place == explanation.choice:
         return f"{explanation.workload} is at {place}."
+    gap = there.effective - here.effective
     if there.blocked:
         scarce = [f"its {one} costs {price:.0f}" for one, price in there.scarce.items()]
         paid = f" ({', '.join(scarce)} micro-dollars an hour and unit)" if scarce else ""
-        return f"{place} " + " and ".join(there.blocked) + paid + "."
-    gap = there.effective - here.effective
+        said = f"{place} " + " and ".join(there.blocked) + paid + "."
+        if there.full and gap > 0:
+            said += f" Even with room it would be {gap} dearer than {explanation.choice}."
+        return said
     if gap < 0:
         return (
             f"{place} would be {-gap} micro-dollars an hour cheaper for {explanation.workload},"
@@ -227,20 +233,24 @@ def spare(problem: PlacementProblem, choice: I4) -> tuple[I8, I8]:
     return problem.instance.room - at_home, left
 
 
-def room(problem: PlacementProblem, free: tuple[I8, I8], choice: I4, i: int) -> B1:
-    """Return the options [k] that have room for workload `i` beside all others under `choice`."""
+def lacking(problem: PlacementProblem, free: tuple[I8, I8], choice: I4, i: int) -> B1:
+    """Return what of `ROOM` [k, 4] options lack for workload `i` beside all others as they are.
+
+    `free` is what `spare` returns of `choice`.
+    """
     instance, k = problem.instance, int(choice[i])
     node, uplink, asked = instance.node[i], instance.uplink[i], instance.demand[i]
     at_home, shared = free
     here = problem.node[i] == problem.node[i, k]
-    fits = np.ones(len(node), dtype=np.bool_)
+    lacks = np.zeros((len(node), len(ROOM)), dtype=np.bool_)
     for resource in range(3):
         left = shared[np.where(node >= 0, 3 * node + resource, -1)]
         if node[0] < 0:
             left[0] = at_home[instance.home[i], resource]
-        fits &= asked[resource] <= left + here * asked[resource]
+        lacks[:, resource] = asked[resource] > left + here * asked[resource]
     link = shared[np.where(uplink >= 0, 3 * instance.nodes + uplink, -1)]
-    return np.asarray(fits & (asked[3] <= link + (uplink == uplink[k]) * asked[3]))
+    lacks[:, 3] = asked[3] > link + (uplink == uplink[k]) * asked[3]
+    return lacks
 
 
 def clauses(problem: PlacementProblem, known: Options, i: int, k: int) -> tuple[str, ...]:
@@ -262,9 +272,12 @@ def rfc3339(ts: int) -> str:
 
 
 def _option(
-    problem: PlacementProblem, prices: F8, known: Options, terms: I8, i: int, k: int, fits: bool
+    problem: PlacementProblem, prices: F8, known: Options, terms: I8, i: int, k: int, lacks: B1
 ) -> Option:
-    full = () if fits else ("has no room for it beside the others",)
+    short = " and ".join(name for name, lack in zip(ROOM, lacks, strict=True) if lack)
+    # of a place that is ruled out anyway nobody asks who else is there
+    asked_for = short and not problem.mask_reason[i, k]
+    full = (f"has too little {short} left beside the others",) if asked_for else ()
     taken = [(row, asked) for row, asked in rows_taken(problem, i, k) if prices[row] and asked]
     return Option(
         place=problem.topology.place(i, k),
@@ -274,7 +287,13 @@ def _option(
         effective=int(problem.effective[i, k]),
         scarce={named(problem, row)[1]: float(prices[row]) for row, _ in taken},
         blocked=clauses(problem, known, i, k) + full,
+        full=bool(full),
     )
+
+
+def _short(name: str) -> str:
+    """Return at most 14 characters: both ends of a name, which tell it from its neighbours."""
+    return name if len(name) <= 14 else f"{name[:5]}…{name[-8:]}"
 
 
 def _amount(value: int) -> str:

@@ -19,8 +19,8 @@ from aiops.placement.explain import (
     Explanation,
     clauses,
     explain,
+    lacking,
     rfc3339,
-    room,
     spare,
     why_not,
 )
@@ -308,7 +308,7 @@ class Plan:
             goes = f"so it goes to {target}"
             then = "no other place is open to it" if target == "nowhere" else goes
             return f"{source} {why}; {then}"
-        if not room(problem, self._spare, self.choice, i)[old]:
+        if lacking(problem, self._spare, self.choice, i)[old].any():
             return f"{source} has no room for it beside workloads that would lose more by leaving"
         terms = problem.terms_of(i)
         saved = terms[old] - terms[new]

@@ -53,7 +53,7 @@ def test_a_decision_is_explained():
 
 def test_prices_and_what_if():
     assert "gw-1" in run("prices", *FLEET)
-    assert "Nothing is scarce" in run("prices", FLEET[0])
+    assert "Nothing that several nodes share is scarce" in run("prices", FLEET[0])
     assert json.loads(run("prices", *FLEET, "--json"))[0]["place"] == "gw-1"
     said = run("what-if", *FLEET, "--kill", "gw-1", "--heat", "lyon=+5", "--price", "cloud-1=+10%")
     assert "an hour dearer" in said
