@@ -302,20 +302,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="10,000 workloads instead of 100,000")
     parser.add_argument("--json", action="store_true", help="end with one object of figures")
-    parser.add_argument("--regime", choices=sorted(REGIMES), default="provisioned")
-    parser.add_argument("--size", type=int, default=10_000, help="workloads of what is written")
+    parser.add_argument("--regime", choices=sorted(REGIMES), help="of what is written")
+    parser.add_argument("--size", type=int, metavar="W", help="workloads of what is written")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write one instance and its plan")
     given = parser.parse_args()
     if given.write is not None:
-        instance = make(given.regime, given.size, given.seed)
+        regime, size = given.regime or "provisioned", given.size or 10_000
+        if size < 1:
+            parser.error(f"--size {size}: give at least one workload")
+        instance = make(regime, size, given.seed)
         settled, _ = solved(instance)
         given.write.mkdir(parents=True, exist_ok=True)
-        path = given.write / f"{given.regime}-{given.size}-{given.seed}.npz"
+        path = given.write / f"{regime}-{size}-{given.seed}.npz"
         write_instance(
             path, instance, settled.choice, settled.prices, settled.bound, seed=given.seed
         )
         print(f"{path}: gap {settled.gap:.3%}, {settled.cost} micro-dollars per hour")
         return 0
+    if given.regime or given.size:
+        parser.error("--regime and --size are of what --write writes; give it too")
     figures = measured(given.seed, given.quick)
     for name, value in figures.items():
         print(f"{name:<40}{value:>14.4f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import tomllib
 from pathlib import Path
@@ -199,14 +200,19 @@ def verify(
 
     if not file.exists():
         raise FileError(f"there is no file {file}")
-    instance, choice, shadow = read_instance(file)
+    instance, choice, shadow, *stated = read_instance(file)
     at_home, shared = instance.usage(choice)
-    closed = int((instance.cost[np.arange(len(choice)), choice] == CLOSED).sum())
-    over = int((at_home > instance.room).sum() + (shared > instance.capacity).sum()) + closed
-    cost, bound = instance.total(choice), Market(instance, shadow).bound
+    paid = instance.cost[np.arange(len(choice)), choice]
+    closed = paid == CLOSED
+    over = int((at_home > instance.room).sum() + (shared > instance.capacity).sum() + closed.sum())
+    cost, bound = int(paid[~closed].sum()), math.ceil(Market(instance, shadow).bound)
+    # a bound is whole: that of prices that were written and read may differ by one
+    misstated = cost != stated[0] or abs(bound - stated[1]) > 1
     found = {
         "workloads": len(choice),
         "violations": over,
+        "stated_cost_per_hour": stated[0],
+        "stated_bound_per_hour": stated[1],
         "cost_per_hour": cost,
         "bound_per_hour": bound,
         "gap": (cost - bound) / bound if bound > 0 else None,
@@ -215,7 +221,7 @@ def verify(
         emit_json(found)
     else:
         _verified(console(), found)
-    if over:
+    if over or misstated:
         raise typer.Exit(1)
 
 
@@ -235,8 +241,9 @@ def _verified(screen: Console, found: dict[str, Any]) -> None:
     say(
         screen,
         f"{count(found['workloads'], 'workload')}, {count(found['violations'], 'violation')};"
-        f" {_sum(found['cost_per_hour'])} an hour,"
-        f" bound {_sum(int(found['bound_per_hour']))}{gap}.",
+        f" {_sum(found['cost_per_hour'])} an hour ({_sum(found['stated_cost_per_hour'])} is"
+        f" stated), bound {_sum(found['bound_per_hour'])}"
+        f" ({_sum(found['stated_bound_per_hour'])}){gap}.",
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -112,21 +113,62 @@ def write_instance(
     np.savez_compressed(path, **arrays)
 
 
-def read_instance(path: Path) -> tuple[Instance, I4, F8]:
-    """Return the instance, the choice [w] and the prices [r] that `write_instance` wrote.
+class Written(NamedTuple):
+    """What a file holds."""
+
+    instance: Instance
+    choice: I4
+    """[w]"""
+    prices: F8
+    """[r]"""
+    cost: int
+    """As the file states it; so the bound."""
+    bound: int
+
+
+def read_instance(path: Path) -> Written:
+    """Return what `write_instance` wrote.
+
+    Anybody can recount it. The cost is the sum of ``cost[w, choice[w]]``; what is taken of a row is
+    the sum of ``demand`` over those who are there; and the bound at prices p [r] is the sum over
+    homes of the least that its workloads can pay, with p times what they take of what is shared,
+    while they fit into their ``room``; less the sum of p times ``capacity``.
 
     Raises
     ------
     InputError
         The file holds something else.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        names = {field.name for field in fields(Instance)} | {"choice", "prices"}
-        missing = sorted(names - set(stored.files))
-        if missing:
-            raise InputError(
-                f"{path} has no {', '.join(missing)}; give a file that `write_instance` wrote"
-            )
-        arrays = {field.name: stored[field.name] for field in fields(Instance)}
-        arrays["nodes"] = int(arrays["nodes"])
-        return Instance(**arrays), stored["choice"], stored["prices"]
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            held = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, BadZipFile, AttributeError) as error:
+        raise InputError(f"{path} is no file that `write_instance` wrote: {error}") from error
+    names = {field.name for field in fields(Instance)}
+    missing = sorted((names | {"choice", "prices", "plan_cost", "plan_bound"}) - set(held))
+    if missing:
+        raise InputError(
+            f"{path} has no {', '.join(missing)}; give a file that `write_instance` wrote"
+        )
+    arrays = {name: held[name] for name in names - {"nodes"}}
+    instance = Instance(**arrays, nodes=int(held["nodes"]))
+    choice, prices = held["choice"], held["prices"]
+    (w, k), r = instance.cost.shape, len(instance.capacity)
+    uplinks = r - 3 * instance.nodes
+    for name, ok in (
+        ("choice: a whole number from 0 below k for each workload", _within(choice, w, 0, k)),
+        ("node: -1 or a shared node", _within(instance.node.ravel(), w * k, -1, instance.nodes)),
+        ("uplink: -1 or an uplink", _within(instance.uplink.ravel(), w * k, -1, uplinks)),
+        (
+            "prices: a finite number, 0 or more, for each shared row",
+            prices.shape == (r,) and bool((np.isfinite(prices) & (prices >= 0.0)).all()),
+        ),
+    ):
+        if not ok:
+            raise InputError(f"{path} does not hold {name}")
+    return Written(instance, choice, prices, int(held["plan_cost"]), int(held["plan_bound"]))
+
+
+def _within(values: Any, size: int, low: int, high: int) -> bool:
+    whole = values.shape == (size,) and np.issubdtype(values.dtype, np.integer)
+    return whole and bool(((values >= low) & (values < high)).all())

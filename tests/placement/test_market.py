@@ -64,13 +64,30 @@ def test_an_instance_and_its_plan_survive_a_file(tmp_path):
     settled = settle(instance)
     path = tmp_path / "plan.npz"
     write_instance(path, instance, settled.choice, settled.prices, settled.bound)
-    read, choice, prices = read_instance(path)
+    read, choice, prices, cost, bound = read_instance(path)
+    assert (cost, bound) == (settled.cost, settled.bound)
     assert read.total(choice) == settled.cost
     at_home, shared = read.usage(choice)
     assert (at_home <= read.room).all()
     assert (shared <= read.capacity).all()
     bound = Market(read, prices).bound
     assert math.ceil(bound) == settled.bound
+    for wrong in (
+        {"choice": settled.choice - 1},
+        {"choice": settled.choice[1:]},
+        {"choice": settled.choice.astype(np.float64)},
+        {"prices": settled.prices[1:]},
+        {"prices": np.full_like(settled.prices, np.nan)},
+        {"prices": settled.prices - 1.0},
+        {"node": instance.node + instance.nodes},
+    ):
+        with np.load(path) as held:
+            np.savez(tmp_path / "wrong.npz", **(dict(held) | wrong))
+        with pytest.raises(InputError, match="does not hold"):
+            read_instance(tmp_path / "wrong.npz")
+    (tmp_path / "text.npz").write_text("no arrays")
+    with pytest.raises(InputError, match="is no file that `write_instance` wrote"):
+        read_instance(tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", cost=np.zeros(3))
     with pytest.raises(InputError, match="has no block"):
         read_instance(tmp_path / "other.npz")
