@@ -238,6 +238,10 @@ def main(paths: Sequence[str]) -> int:
         wrong = violations(arrays, arrays["choice"])
         paid, least = cost(arrays, arrays["choice"]), bound(arrays, arrays["prices"])
         print(f"{path}: {len(wrong)} violations, cost {paid}, bound {least:.1f}")
+        if "plan_cost" in arrays and paid != arrays["plan_cost"]:
+            wrong.append(f"states a cost of {arrays['plan_cost']}")
+        if "plan_bound" in arrays and abs(least - arrays["plan_bound"]) > 1.0:  # it is whole
+            wrong.append(f"states a bound of {arrays['plan_bound']}")
         print("".join(f"  {one}\n" for one in wrong), end="")
         failed += bool(wrong)
     return failed
