@@ -48,6 +48,10 @@ WARM = Effort(gap=1e-3, rounds=12, searches=6, heat=0.3)
 """From prices and places that were good a moment ago."""
 
 
+DRIFTED = 0.01
+"""Gap beyond which prices that were good once are given up and sought afresh."""
+
+
 @dataclass(frozen=True)
 class Settlement:
     """A feasible choice with its certificate."""

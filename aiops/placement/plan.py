@@ -24,7 +24,7 @@ from aiops.placement.explain import (
     spare,
     why_not,
 )
-from aiops.placement.market import FEW, WARM, Market, Settlement, settle
+from aiops.placement.market import DRIFTED, FEW, WARM, Market, Settlement, settle
 from aiops.placement.options import Nodes
 from aiops.placement.prices import Price, prices_of
 from aiops.placement.problem import PlacementProblem
@@ -225,7 +225,10 @@ class Plan:
         rooms = np.flatnonzero((instance.room != before.room).any(axis=1))
         market = self.market.fork()
         market.follow(instance, np.union1d(instance.home[costs], rooms).astype(np.int32))
-        return planned(problem, market.settled(), self.id)
+        settled = market.settled()
+        if settled.gap > max(DRIFTED, self.gap):
+            settled = settle(instance, start=self.choice[rows])
+        return planned(problem, settled, self.id)
 
     def to_record(self) -> dict[str, Any]:
         """Return a dictionary of plain values for sinks."""

@@ -6,14 +6,11 @@ import numpy as np
 
 from aiops.kernels.rows import F8, I4
 from aiops.placement.instance import Instance
-from aiops.placement.market import WARM, Settlement, settle
+from aiops.placement.market import DRIFTED, WARM, Settlement, settle
 from aiops.placement.plan import Plan, planned
 from aiops.placement.problem import PlacementMemory, PlacementProblem, remembered
 
 __all__ = ["PlacementMemory", "revert", "solve"]
-
-DRIFTED = 0.01
-"""Gap beyond which prices are sought afresh."""
 
 
 def solve(

@@ -128,9 +128,14 @@ def test_a_file_is_checked(tmp_path, capsys) -> None:
     instance = random_instance(3, w=6)
     shed = np.full(6, instance.cost.shape[1] - 1, np.int32)
     good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
-    write_instance(good, instance, shed, np.zeros(8), 0)
+    least = int(np.ceil(bound(arrays(instance), np.zeros(8))))
+    write_instance(good, instance, shed, np.zeros(8), least)
     write_instance(bad, instance, np.full(6, 1, np.int32), np.zeros(8), 0)
     assert main([str(good)]) == 0
     assert "0 violations" in capsys.readouterr().out
     assert violations(arrays(instance), np.full(6, 1)) != []
+    lied = tmp_path / "lied.npz"
+    write_instance(lied, instance, shed, np.zeros(8), least + 5)
+    assert main([str(lied)]) == 1
+    assert f"states a bound of {least + 5}" in capsys.readouterr().out
     assert main([str(good), str(bad)]) == 1
