@@ -15,7 +15,7 @@ from aiops.placement.conditions import Conditions
 from aiops.placement.counterfactual import Flip, changed
 from aiops.placement.market import WARM, settle
 from aiops.placement.plan import Plan
-from aiops.placement.problem import PlacementMemory, pose
+from aiops.placement.problem import pose
 from aiops.placement.solver import solve
 from aiops.placement.whatif import Overlay, what_if
 
@@ -26,8 +26,6 @@ SITE = 50
 GATEWAYS = 3
 OUTSIDE, INSIDE = 1e-6, 1e-3
 """So far beyond a threshold and before it the plan is made again, as shares of the way there."""
-SETTLING = 5
-"""Times a plan is made again until nobody moves: what is asked is what a change does to a plan."""
 
 
 @dataclass(frozen=True)
@@ -145,26 +143,15 @@ def _state(of: Inventory, rng: np.random.Generator) -> Conditions:
 
 
 def planned(size: int, seed: int, scarce: float = 1.0) -> Plan:
-    """Return a plan of `fleet` an hour after another one, at rest."""
+    """Return a plan of `fleet` an hour after another one."""
     of, state = fleet(size, seed, scarce)
     problem = pose(state, (), of, None, NOON)
     assert problem is not None
     _, memory = solve(problem, None)
     problem = pose(state, (), of, memory, NOON + HOUR)
     assert problem is not None
-    plan, _ = _solved(problem, memory)
+    plan, _ = solve(problem, memory)
     return plan
-
-
-def _solved(problem: object, memory: PlacementMemory) -> tuple[Plan, PlacementMemory]:
-    plan, memory = solve(problem, memory)  # type: ignore[arg-type]
-    for _ in range(SETTLING):
-        again = plan.replan(plan.problem)
-        still = bool((again.choice == plan.choice).all())
-        plan = again
-        if still:
-            break
-    return plan, memory
 
 
 def confirmed(seed: int, count: int, size: int = 200, scarce: float = 1.0) -> Confirmed:

@@ -101,7 +101,8 @@ class Hysteresis:
 class Told:
     """Sees true costs in place of readings; goes where it is cheapest if that pays in so long.
 
-    A limit and no peer: what nobody who reads with noise comes near.
+    No peer, as nobody is told; nor a bound, as its threshold is one and knows no future. Beside who
+    reads with noise it shows what the noise costs, where costs wander and do not spike.
     """
 
     def __init__(self, trace: Trace, pays_s: float) -> None:

@@ -142,10 +142,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("its standard error", "cost_ratio_synthetic_se"),
         ("moves over those in hindsight", "migrations_ratio_synthetic"),
         ("work functions alone", "cost_ratio_synthetic_work"),
-        (
-            "a limit: told the true costs of the moment",
-            "cost_ratio_synthetic_told",
-        ),
+        ("for scale: told true costs, half an hour to pay", "cost_ratio_synthetic_told"),
         ("going where it is cheapest now", "cost_ratio_synthetic_greedy"),
         ("only if that saves 10 %", "cost_ratio_synthetic_hysteresis"),
         ("Seattle round trips: cost over the least in hindsight", "cost_ratio_seattle"),

@@ -38,11 +38,11 @@ TO_A_THOUSANDTH = Effort(gap=1e-3)
 """As near as HiGHS is asked to come when times are compared."""
 TO_ONE_PERCENT = Effort(gap=1e-2)
 THOROUGH = Effort(gap=0.0, searches=400)
-"""As near as it comes: the search goes on until nothing is found."""
+"""No gap is good enough: so many searches are made."""
 KNOWN = 1e-4
 """Gap at which the optimum counts as known."""
 PATIENCE_S = 60.0
-"""For HiGHS where it would take hours."""
+"""Seconds of its own clock for HiGHS where it would take hours."""
 
 
 def solved(
@@ -307,7 +307,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="DIR", help="write one instance and its plan")
     given = parser.parse_args()
     if given.write is not None:
-        regime, size = given.regime or "provisioned", given.size or 10_000
+        regime, size = given.regime or "provisioned", 10_000 if given.size is None else given.size
         if size < 1:
             parser.error(f"--size {size}: give at least one workload")
         instance = make(regime, size, given.seed)
@@ -319,7 +319,7 @@ def main() -> int:
         )
         print(f"{path}: gap {settled.gap:.3%}, {settled.cost} micro-dollars per hour")
         return 0
-    if given.regime or given.size:
+    if given.regime is not None or given.size is not None:
         parser.error("--regime and --size are of what --write writes; give it too")
     figures = measured(given.seed, given.quick)
     for name, value in figures.items():

@@ -2,8 +2,8 @@
 
 ``python benchmarks/stability.py [--seed N] [--quick] [--json] [--rtt FILE]``. Every policy sees
 costs with 15 % noise and pays the true ones and its moves; the least in hindsight is exact, by
-dynamic programming, with the same start. One row is no peer but a limit: it is told the true costs
-of the moment, and moves when half an hour of them pays for that. ``--rtt`` takes any ``npz`` or
+dynamic programming, with the same start. One row is for scale: it is told the true costs of
+the moment, and moves when half an hour of them pays for that. ``--rtt`` takes any ``npz`` or
 ``npy`` of one array [t, n, n] of round trips in seconds in place of the Seattle trace.
 
 What `placement.stability` asks of a move was chosen on simulated seeds 50 to 53 and on the first

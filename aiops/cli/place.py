@@ -211,6 +211,7 @@ def verify(
     found = {
         "workloads": len(choice),
         "violations": over,
+        "misstated": misstated,
         "stated_cost_per_hour": stated[0],
         "stated_bound_per_hour": stated[1],
         "cost_per_hour": cost,
@@ -241,10 +242,12 @@ def _verified(screen: Console, found: dict[str, Any]) -> None:
     say(
         screen,
         f"{count(found['workloads'], 'workload')}, {count(found['violations'], 'violation')};"
-        f" {_sum(found['cost_per_hour'])} an hour ({_sum(found['stated_cost_per_hour'])} is"
-        f" stated), bound {_sum(found['bound_per_hour'])}"
-        f" ({_sum(found['stated_bound_per_hour'])}){gap}.",
+        f" {_sum(found['cost_per_hour'])} an hour,"
+        f" bound {_sum(found['bound_per_hour'])}{gap}.",
     )
+    if found["misstated"]:
+        cost, bound = found["stated_cost_per_hour"], found["stated_bound_per_hour"]
+        say(screen, f"The file states something else: {_sum(cost)} and a bound of {_sum(bound)}.")
 
 
 def _sum(cost: int) -> str:

@@ -150,9 +150,9 @@ class Market:
     def fork(self) -> Market:
         """Return a market that stands where this one does and goes its own way."""
         other = copy.copy(self)
-        for name in ("prices", "wish", "choice", "_rank", "_usage", "_term", "_free", "_pipe"):
+        own = ("prices", "wish", "choice", "_rank", "_usage", "_term", "_free", "_pipe", "_room")
+        for name in own:
             setattr(other, name, getattr(self, name).copy())
-        other._room = self._room.copy()
         return other
 
     def change(self, instance: Instance, homes: I4) -> None:
@@ -192,12 +192,11 @@ class Market:
         self.want(homes)
         self._improve(effort, homes, before)
 
-    def follow(self, instance: Instance, homes: I4, effort: Effort | None = None) -> None:
+    def follow(self, instance: Instance, homes: I4) -> None:
         """Settle again when `homes` have changed a little; nobody moves for no gain.
 
         What was good enough before the change is good enough after it.
         """
-        effort = effort or WARM
         was = self.cost - self.bound
         before = self.choice.copy()
         self.change(instance, homes)
@@ -208,8 +207,8 @@ class Market:
             self.choice, self._free, self._pipe = wanted.choice, wanted._free, wanted._pipe
         # where there is room now, anybody may come
         repair.descend(self._places, self._rank, self._all, self._free, self._pipe, self.choice)
-        gap = max(effort.gap, was / max(self.bound, 1.0) + RISE * effort.gap)
-        self._improve(replace(effort, gap=gap), homes, before)
+        gap = max(WARM.gap, was / max(self.bound, 1.0) + RISE * WARM.gap)
+        self._improve(replace(WARM, gap=gap), homes, before)
 
     def _improve(self, effort: Effort, homes: I4, before: I4) -> None:
         """Look for cheaper places of `homes` and of who is not where he was `before`; then all."""

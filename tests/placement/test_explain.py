@@ -177,11 +177,13 @@ def test_a_held_workload_says_why():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_text_fits_a_terminal_and_the_record_is_plain(seed):
     for _, plan, _ in walk(seed, steps=2, w=10, m=4):
-        for name in plan.problem.topology.workload[::3]:
+        for at, name in enumerate(plan.problem.topology.workload):
             explanation = plan.explain(name)
             lines = explanation.text().splitlines()
             assert max(map(len, lines)) <= 80
             assert lines[0].startswith(f"{name} is at {explanation.choice}")
+            if at % 3:  # a record looks for all that would change the choice
+                continue
             record = explanation.to_record()
             assert json.loads(json.dumps(record))["choice"] == explanation.choice
 
@@ -244,8 +246,8 @@ def test_why_not_says_what_is_in_the_way():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flip_is_confirmed_by_solving_again(seed):
     told = confirmed = 0
-    for problem, plan, _ in walk(seed, steps=1, w=40, m=20, tight=0.3):
-        for name in problem.topology.workload[:: 4 if COMPILED else 12]:
+    for problem, plan, _ in walk(seed, steps=2, w=40, m=20, tight=0.3):
+        for name in problem.topology.workload[:: 1 if COMPILED else 4]:
             i = problem.topology.workload.index(name)
             for flip in plan.explain(name).flips:
                 beyond = flip.at + (flip.at - flip.now) * 1e-6
@@ -257,5 +259,5 @@ def test_a_flip_is_confirmed_by_solving_again(seed):
                     again = plan.replan(problem.altered(nodes, where))
                     told += 1
                     confirmed += problem.topology.place(i, int(again.choice[i])) == place
-    assert told > 10
+    assert told > 50
     assert confirmed >= 0.99 * told

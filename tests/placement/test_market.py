@@ -117,14 +117,19 @@ def changed(instance, rng, homes):
     return replace(instance, cost=cost, room=room)
 
 
+def settled_market(instance):
+    first = settle(instance)
+    market = Market(instance, first.prices)
+    market.take(first.choice)
+    return market
+
+
 @pytest.mark.parametrize("how", ["refresh", "follow"])
 @pytest.mark.parametrize("seed", range(10))
 def test_a_changed_market_is_one_made_anew_from_its_prices_and_choice(seed, how):
     rng = np.random.default_rng(seed)
     instance = random_instance(seed, w=60, nodes=4, tight=1.0 + seed % 3)
-    first = settle(instance)
-    market = Market(instance, first.prices)
-    market.take(first.choice)
+    market = settled_market(instance)
     for _ in range(10):
         homes = np.sort(rng.choice(len(instance.room), 3, replace=False)).astype(np.int32)
         instance = changed(instance, rng, homes)
@@ -149,9 +154,7 @@ def test_a_changed_market_is_one_made_anew_from_its_prices_and_choice(seed, how)
 
 def test_a_fork_goes_its_own_way():
     instance = random_instance(4, w=60, nodes=4, tight=2.0)
-    market = Market(instance)
-    market.climb(Effort())
-    market.take(market.wish)
+    market = settled_market(instance)
     before, bound = market.choice.copy(), market.bound
     other = market.fork()
     homes = np.arange(5, dtype=np.int32)
@@ -165,9 +168,7 @@ def test_a_fork_goes_its_own_way():
 def test_what_follows_a_change_is_as_good_as_before_and_moves_nobody_for_nothing(seed):
     rng = np.random.default_rng(seed)
     instance = random_instance(seed, w=80, nodes=4, tight=0.5 + seed % 3)
-    settled = settle(instance)
-    market = Market(instance, settled.prices)
-    market.take(settled.choice)
+    market = settled_market(instance)
     for _ in range(10):
         home = rng.choice(len(instance.room), 1).astype(np.int32)
         cost = instance.cost.copy()
