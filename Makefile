@@ -60,7 +60,7 @@ bench: $(VENV)/.installed
 lock:
 	@$(find_python); "$$python" -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev \
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra serve \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header $(LOCK_FLAGS) \
 	  --output-file requirements.lock pyproject.toml
 	rm -rf .venv-lock

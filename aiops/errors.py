@@ -6,10 +6,15 @@
     ├── InputError          what was given cannot be read: what was asked, found, would work
     │   ├── FrameError      a frame without a device or a time column, or of no known shape
     │   ├── FileError       a file or stream that cannot be opened or parsed
+    │   ├── PayloadError    a message over the network that cannot be decoded
+    │   │   └── TooLarge    ... or that is, or would become, larger than is allowed
     │   └── SettingsError   a setting out of range, an unknown name in a registry
     ├── StateError          saved state that does not fit this engine
     │   ├── StateMismatch   a detector's settings changed since its memory was saved
     │   └── CheckpointError a checkpoint that is torn, of another version, or of another engine
+    ├── LogError            the durable log cannot promise what it was asked to
+    │   └── LogFull     ... because the disk has no room, or a bound is reached
+    ├── DeliveryError       a message that could not be handed to whom it is for
     └── ActionError         an action that must not be
         └── EmptySelector   an action whose selector matches nothing (never "everything")
 """
@@ -33,6 +38,14 @@ class FileError(InputError):
     """A file or stream cannot be opened or parsed."""
 
 
+class PayloadError(InputError):
+    """A message that came over the network cannot be decoded."""
+
+
+class TooLarge(PayloadError):
+    """A message is, or would become, larger than is allowed."""
+
+
 class SettingsError(InputError):
     """A setting is out of range, or a name is in no registry."""
 
@@ -47,6 +60,22 @@ class StateMismatch(StateError):
 
 class CheckpointError(StateError):
     """A checkpoint is torn, or was written by another version or engine."""
+
+
+class LogError(AiopsError):
+    """The durable log cannot promise what it was asked to: nothing more is acknowledged."""
+
+
+class LogFull(LogError):
+    """The disk has no room for more, or a bound on the log is reached; nothing was lost."""
+
+
+class DeliveryError(AiopsError):
+    """A message could not be handed over. `permanent`: trying again will not help."""
+
+    def __init__(self, said: str, *, permanent: bool = False) -> None:
+        super().__init__(said)
+        self.permanent = permanent
 
 
 class ActionError(AiopsError):

@@ -272,13 +272,13 @@ def check_source(make: Callable[[], Any]) -> None:
 def check_sink(make: Callable[[], Any], read_back: Callable[[], Any], step: Step) -> None:
     """Writing a step twice, or again after reopening, leaves what writing it once leaves."""
     sink = make()
-    sink.write(step)
+    sink.write(step, {})
     sink.close()
     once = read_back()
     for _ in range(2):
         sink = make()
-        sink.write(step)
-        sink.write(step)
+        sink.write(step, {})
+        sink.write(step, {})
         sink.close()
     if read_back() != once:
         raise BrokenLaw("sink: writing a step again changed what is kept")

@@ -30,7 +30,7 @@ from aiops.connectors.smartctl import SmartctlSource
 from aiops.connectors.warehouse import WarehouseSink
 from aiops.detectors import DETECTORS
 from aiops.engine.engine import Engine, Step
-from aiops.engine.ports import Sink, Source
+from aiops.engine.ports import Position, Sink, Source
 from aiops.engine.run import Checkpoint
 from aiops.engine.run import run as run_engine
 from aiops.errors import FileError, SettingsError
@@ -290,7 +290,7 @@ class Span:
 
     out: Path
 
-    def write(self, step: Step) -> None:
+    def write(self, step: Step, position: Position) -> None:
         """Take the epochs of a step, less an empty one that hands over what was set aside."""
         epochs = [epoch for epoch in step.epochs if epoch.size]
         if epochs:

@@ -14,6 +14,7 @@ from aiops.errors import FileError
 
 if TYPE_CHECKING:
     from aiops.engine.engine import Step
+    from aiops.engine.ports import Position
 
 KINDS = ("findings", "incidents", "plans", "actions")
 SET_ASIDE_MAX = 1_000_000
@@ -61,7 +62,7 @@ class JsonlSink:
         except OSError as error:
             raise FileError(f"{error.filename or folder}: {error.strerror}") from error
 
-    def write(self, step: Step) -> None:
+    def write(self, step: Step, position: Position) -> None:
         """Append what is new and wait until the disk has it."""
         for kind, records in step.records().items():
             self._files[kind].append(records)

@@ -84,7 +84,7 @@ class MemorySink:
         self.set_aside: list[dict[str, Any]] = []
         """Each row that was refused, once."""
 
-    def write(self, step: Step) -> None:
+    def write(self, step: Step, position: Position) -> None:
         """Keep what is not known yet."""
         for kind, records in step.records().items():
             known = self.records.setdefault(kind, {})

@@ -14,6 +14,7 @@ from aiops.errors import FileError
 
 if TYPE_CHECKING:
     from aiops.engine.engine import Step
+    from aiops.engine.ports import Position
 
 KINDS = ("findings", "incidents", "plans", "actions")
 SUFFIXES = (".duckdb", ".db")
@@ -78,7 +79,7 @@ class WarehouseSink:
         (last,) = self._base.execute(f"SELECT max(place) FROM ({places})").fetchall()[0]
         self._written = 0 if last is None else last + 1
 
-    def write(self, step: Step) -> None:
+    def write(self, step: Step, position: Position) -> None:
         """Insert what is not there yet, all kinds in one transaction."""
         records = {kind: found for kind, found in step.records().items() if found}
         if not records:

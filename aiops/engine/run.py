@@ -57,7 +57,7 @@ def run(
             position = reached
             step = engine.step(frame)
             for sink in sinks:
-                sink.write(step)
+                sink.write(step, position)
             unsaved += len(frame)
             if checkpoint and unsaved >= checkpoint.every_rows:
                 checkpoint.save(engine, position)

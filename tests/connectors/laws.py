@@ -60,7 +60,7 @@ def check_sink(
     def write(those: Iterable[Results]) -> Any:
         sink = make()
         for step in those:
-            sink.write(step)  # type: ignore[arg-type]
+            sink.write(step, {})  # type: ignore[arg-type]
         sink.close()
         return read_back()
 

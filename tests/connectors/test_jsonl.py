@@ -53,7 +53,7 @@ def kept(directory: Path) -> dict[str, bytes]:
 def write(directory: Path, those: list[Results]) -> dict[str, bytes]:
     sink = JsonlSink(directory)
     for step in those:
-        sink.write(step)  # type: ignore[arg-type]
+        sink.write(step, {})  # type: ignore[arg-type]
     sink.close()
     return kept(directory)
 
@@ -111,7 +111,7 @@ def test_a_killed_writer_leaves_what_an_unkilled_one_leaves(tmp_path: Path) -> N
         "from tests.connectors.test_jsonl import steps\n"
         "sink = JsonlSink(sys.argv[1])\n"
         "for n, step in enumerate(steps(int(sys.argv[3]))):\n"
-        "    sink.write(step)\n"
+        "    sink.write(step, {})\n"
         "    if n == int(sys.argv[2]):\n"
         "        with open(sys.argv[1] + '/findings.jsonl', 'ab') as file:\n"
         '            file.write(b\'{"id":"f\')\n'
@@ -145,7 +145,7 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = JsonlSink(tmp_path)
     first, second = ({"id": name, "text": "x" * 50} for name in "ab")
-    sink.write(Results({"findings": [first]}))  # type: ignore[arg-type]
+    sink.write(Results({"findings": [first]}), {})  # type: ignore[arg-type]
     before = kept(tmp_path)
 
     def full(descriptor: int) -> None:
@@ -154,9 +154,9 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(FileError, match="No space left"):
-            sink.write(Results({"findings": [second]}))  # type: ignore[arg-type]
+            sink.write(Results({"findings": [second]}), {})  # type: ignore[arg-type]
     assert kept(tmp_path) == before
-    sink.write(Results({"findings": [second]}))  # type: ignore[arg-type]
+    sink.write(Results({"findings": [second]}), {})  # type: ignore[arg-type]
     assert kept(tmp_path)["findings.jsonl"].count(b"\n") == 2
 
 
@@ -164,7 +164,7 @@ def test_refused_rows_are_limited(tmp_path: Path) -> None:
     sink = JsonlSink(tmp_path / "one", set_aside_max=1)
     none = JsonlSink(tmp_path / "none", set_aside_max=0)
     for step in steps():
-        sink.write(step)  # type: ignore[arg-type]
-        none.write(step)  # type: ignore[arg-type]
+        sink.write(step, {})  # type: ignore[arg-type]
+        none.write(step, {})  # type: ignore[arg-type]
     assert kept(tmp_path / "one")["set_aside.jsonl"].count(b"\n") == 1
     assert kept(tmp_path / "none")["set_aside.jsonl"] == b""

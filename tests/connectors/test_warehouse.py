@@ -43,7 +43,7 @@ def query(path: Path, question: str) -> list[dict[str, Any]]:
 def write(path: Path, steps: list[Results]) -> None:
     sink = WarehouseSink(path)
     for step in steps:
-        sink.write(step)  # type: ignore[arg-type]
+        sink.write(step, {})  # type: ignore[arg-type]
     sink.close()
 
 
@@ -120,7 +120,7 @@ def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from aiops.connectors.warehouse import WarehouseSink\n"
         "from tests.connectors.test_warehouse import STEPS\n"
-        "WarehouseSink(sys.argv[1]).write(STEPS[0])\n"
+        "WarehouseSink(sys.argv[1]).write(STEPS[0], {})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = tmp_path / "w.duckdb"
