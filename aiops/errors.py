@@ -15,6 +15,9 @@
     ├── LogError            the durable log cannot promise what it was asked to
     │   └── LogFull     ... because the disk has no room, or a bound is reached
     ├── DeliveryError       a message that could not be handed to whom it is for
+    ├── AccessError         a request that may not be served
+    │   ├── NotAuthenticated    nobody known sent it
+    │   └── NotAllowed          who sent it lacks the role, or asks for another's device
     └── ActionError         an action that must not be
         └── EmptySelector   an action whose selector matches nothing (never "everything")
 """
@@ -76,6 +79,18 @@ class DeliveryError(AiopsError):
     def __init__(self, said: str, *, permanent: bool = False) -> None:
         super().__init__(said)
         self.permanent = permanent
+
+
+class AccessError(AiopsError):
+    """A request may not be served to whoever sent it."""
+
+
+class NotAuthenticated(AccessError):
+    """A request carries no credential, or one that is unknown, expired or revoked."""
+
+
+class NotAllowed(AccessError):
+    """Who sent a request lacks the role it needs, or asks for what is another's."""
 
 
 class ActionError(AiopsError):
