@@ -31,6 +31,7 @@ DIALECTS = (
     "smartctl_exporter",
     "node_exporter",
     "telegraf",
+    "collectd",
     "memfault",
     "reboots",
     "sysfs",
