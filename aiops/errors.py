@@ -14,6 +14,7 @@
     │   └── CheckpointError a checkpoint that is torn, of another version, or of another engine
     ├── LogError            the durable log cannot promise what it was asked to
     │   └── LogFull     ... because the disk has no room, or a bound is reached
+    ├── Busy                more is asked than can be served now: come again
     ├── DeliveryError       a message that could not be handed to whom it is for
     ├── AccessError         a request that may not be served
     │   ├── NotAuthenticated    nobody known sent it
@@ -73,24 +74,24 @@ class LogFull(LogError):
     """The disk has no room for more, or a bound on the log is reached; nothing was lost."""
 
 
-class DeliveryError(AiopsError):
-    """A message could not be handed over. `permanent`: trying again will not help."""
+class Busy(AiopsError):
+    """More is asked of the service than it can serve now; nothing was taken."""
 
-    def __init__(self, said: str, *, permanent: bool = False) -> None:
+    def __init__(self, said: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(said)
+        self.retry_after_s = retry_after_s
+
+
+class DeliveryError(AiopsError):
+    """A message could not be handed over. `permanent`: trying again will not help.
+
+    `retry_after_s` is how long its receiver asks to be left alone; 0: it does not say.
+    """
+
+    def __init__(self, said: str, *, permanent: bool = False, retry_after_s: float = 0.0) -> None:
         super().__init__(said)
         self.permanent = permanent
-
-
-class AccessError(AiopsError):
-    """A request may not be served to whoever sent it."""
-
-
-class NotAuthenticated(AccessError):
-    """A request carries no credential, or one that is unknown, expired or revoked."""
-
-
-class NotAllowed(AccessError):
-    """Who sent a request lacks the role it needs, or asks for what is another's."""
+        self.retry_after_s = retry_after_s
 
 
 class ActionError(AiopsError):

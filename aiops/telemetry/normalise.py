@@ -28,6 +28,7 @@ from aiops.telemetry.columns import (
     word_or_number,
 )
 from aiops.telemetry.dialects import LABELS, Alias, Named, named, part_name
+from aiops.telemetry.hearsay import hearsay
 from aiops.telemetry.labels import Labels
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalised import Encoded, NormalisedFrame, SparseColumn
@@ -80,6 +81,11 @@ class _Normalisation:
         self.wanted = wanted
         self.aside = Aside()
         self.rows = read_rows(table, layout, self.aside)
+        self.hearsay = hearsay(table, layout)
+        if self.hearsay is not None:
+            device = self.rows.device
+            code = np.where(self.hearsay, np.int32(-1), device.code)
+            self.rows = self.rows._replace(device=Encoded(code, device.value))
         self.labels = Labels(table, layout)
         parts = self._names("part")
         self.part = RowNames(None if parts is None else respelt(parts, part_name), table.num_rows)
@@ -148,6 +154,8 @@ class _Normalisation:
         code, names = read_names(column_of(self.table, str(self.layout.metric)))
         readings = column_of(self.table, str(self.layout.value))
         rows = np.arange(len(code)) if self.rows.kept is None else self.rows.kept
+        if self.hearsay is not None:
+            rows = rows[~self.hearsay[rows]]
         code = code[rows]
         narrow = np.int16 if len(names) < 2**15 else np.int32  # int16 is sorted by radix
         order = rows[np.argsort(code.astype(narrow), kind="stable")]

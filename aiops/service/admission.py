@@ -1,0 +1,121 @@
+"""Who may hand over a payload now: bounded bytes, bounded delay, and a fair share for everybody.
+
+How many bytes may be under way at once follows from how long it takes to make them durable
+(additive increase, multiplicative decrease, as TCP does and as Vector's adaptive concurrency does
+for requests): so what is accepted is answered soon, and the rest is told at once to come again.
+When not all can be served, those are served who had less than their share of late.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from aiops.errors import Busy
+
+TARGET_S = 0.15
+"""How long a payload may take before less is let in."""
+DECREASE = 0.85
+LEAST_BYTES = 256 * 1024
+FIRST_BYTES = 4 * 1024 * 1024
+MEMORY_S = 5.0
+"""How fast it is forgotten who had how much."""
+COUNT_S = 0.5
+"""How often senders are counted."""
+GENEROUS = 1.25
+"""Of a fair share, how much one may have when not all can be served."""
+PRESSED = 0.5
+"""Of the bytes that may be under way, from where on shares count."""
+SENDERS = 100_000
+"""Senders that are remembered."""
+
+
+class Admission:
+    """Lets payloads in.
+
+    Parameters
+    ----------
+    most_bytes
+        What may be under way at most.
+    clock
+        Monotonic, in s.
+    """
+
+    def __init__(self, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.limit_bytes = float(min(FIRST_BYTES, most_bytes))
+        """What may be under way now."""
+        self.under_way_bytes = 0
+        self._reduced = -math.inf
+        self._usage: dict[str, tuple[float, float]] = {}
+        self._total = (0.0, 0.0)
+        self._active = (1, -math.inf)
+        """How many senders there were of late, and when that was counted."""
+
+    @contextmanager
+    def enter(self, sender: str, size: int) -> Iterator[None]:
+        """Let in a payload of about `size` bytes for as long as the block lasts.
+
+        Raises
+        ------
+        Busy
+            There is no room, or the sender had its share; when to come again, it says.
+        """
+        begun = self._clock()
+        with self._lock:
+            refusal = self._refusal(sender, size, begun)
+            if refusal:
+                raise Busy(refusal, retry_after_s=1.0)
+            self.under_way_bytes += size
+            self._use(sender, size, begun)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.under_way_bytes -= size
+                self._learn(self._clock() - begun, size)
+
+    def share(self, sender: str) -> float:
+        """Return what a sender had of late, as a multiple of its fair share."""
+        now = self._clock()
+        if now - self._active[1] > COUNT_S:
+            self._active = (sum(self._now(used, now) > 1 for used in self._usage.values()), now)
+        mine = self._now(self._usage.get(sender, (0.0, now)), now)
+        return mine * max(self._active[0], 1) / max(self._now(self._total, now), 1.0)
+
+    def _refusal(self, sender: str, size: int, now: float) -> str:
+        if not self.under_way_bytes:
+            return ""
+        after = self.under_way_bytes + size
+        if after > self.limit_bytes:
+            return "as much is under way as can be handled in time"
+        if after > PRESSED * self.limit_bytes and self.share(sender) > GENEROUS:
+            return "others are waiting, and you had more than your share"
+        return ""
+
+    def _learn(self, took_s: float, size: int) -> None:
+        if took_s > TARGET_S:
+            now = self._clock()
+            if now - self._reduced > TARGET_S:  # what is under way now was let in before
+                self._reduced = now
+                self.limit_bytes = max(LEAST_BYTES, DECREASE * self.limit_bytes)
+        elif self.under_way_bytes + size > PRESSED * self.limit_bytes:
+            self.limit_bytes = min(self._most, self.limit_bytes + size / 8)
+
+    def _use(self, sender: str, size: int, now: float) -> None:
+        if len(self._usage) >= SENDERS:
+            self._usage = {k: used for k, used in self._usage.items() if self._now(used, now) > 1.0}
+            while len(self._usage) >= SENDERS:
+                self._usage.pop(next(iter(self._usage)))
+        used = self._usage.get(sender, (0.0, now))
+        self._usage[sender] = (self._now(used, now) + size, now)
+        self._total = (self._now(self._total, now) + size, now)
+
+    @staticmethod
+    def _now(used: tuple[float, float], now: float) -> float:
+        return used[0] * math.exp((used[1] - now) / MEMORY_S)

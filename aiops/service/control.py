@@ -1,0 +1,477 @@
+"""control.db: what the engine said, what people said to it, and what is still to be told.
+
+Everything that one step of the engine leads to (findings, incidents, plans, actions, messages to
+outlets and the position in the log) is one transaction, fsynced. After a crash the engine runs
+again from its checkpoint; what is known by its id is not taken twice, and so nothing is told twice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from aiops.alerts.finding import content_id
+from aiops.engine.engine import Step
+from aiops.engine.ports import LogRecord, Message, Outlet, Position
+from aiops.errors import CheckpointError
+from aiops.service import ledger
+
+FORMAT = "1"
+QUARANTINE_ROWS = 100_000
+"""The newest are kept."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+    subject TEXT NOT NULL, status TEXT, severity TEXT, rule TEXT, device_id TEXT, site TEXT,
+    cohort TEXT, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS records_kind ON records(kind, seq);
+CREATE INDEX IF NOT EXISTS records_device ON records(device_id, seq);
+CREATE TABLE IF NOT EXISTS latest(
+    kind TEXT, subject TEXT, seq INTEGER NOT NULL, status TEXT,
+    PRIMARY KEY(kind, subject)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS latest_seq ON latest(kind, seq);
+CREATE TABLE IF NOT EXISTS outbox(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, outlet TEXT NOT NULL, id TEXT NOT NULL,
+    kind TEXT NOT NULL, created_ns INTEGER NOT NULL, body TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending', error TEXT, UNIQUE(outlet, id));
+CREATE INDEX IF NOT EXISTS outbox_pending ON outbox(outlet, seq) WHERE state = 'pending';
+CREATE TABLE IF NOT EXISTS quarantine(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, reason TEXT NOT NULL,
+    device_id TEXT, part TEXT, ts INTEGER, metric TEXT, value TEXT, sender TEXT,
+    rows INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS quarantine_device ON quarantine(device_id, seq);
+CREATE TABLE IF NOT EXISTS audit(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, hash TEXT NOT NULL);
+"""
+
+SUBJECT = {
+    "findings": "fingerprint",
+    "incidents": "incident_id",
+    "plans": "id",
+    "actions": "action_id",
+    "labels": "id",
+}
+"""Kind of record -> what stays the same while its state changes."""
+MESSAGE = {"findings": "finding", "incidents": "incident", "actions": "action"}
+_REFUSED = ("reason", "device_id", "part", "ts", "metric", "value")
+FILTERS = ("status", "severity", "rule", "device_id", "site", "cohort")
+
+_encode = msgspec.json.Encoder(enc_hook=lambda value: value.item()).encode
+
+
+class Control:
+    """The database beside the log: a sink of the engine, and what the API reads.
+
+    Parameters
+    ----------
+    path
+        Made if it is not there.
+    outlets
+        Who is told, and of what.
+    automatic
+        Kinds of actions that need nobody's approval once the guard allows them.
+    halted
+        Says whether the halt switch is on: then no action leaves.
+
+    Raises
+    ------
+    CheckpointError
+        The file was written by another version.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        outlets: Sequence[Outlet] = (),
+        *,
+        automatic: frozenset[str] = frozenset({"notify"}),
+        halted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._path = path
+        self._takes = {outlet.name: outlet.kinds for outlet in outlets}
+        self._automatic = automatic
+        self._halted = halted
+        self._lock = threading.RLock()
+        self._writer: int | None = None
+        """The thread that has a transaction open."""
+        self._readers = threading.local()
+        self._db = apsw.Connection(str(path))
+        self._db.set_busy_timeout(10_000)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.execute(_SCHEMA)
+        self._waiting: list[tuple[Any, ...]] = []
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called after each transaction that others may want to see."""
+        found = self.meta("format")
+        if found is None:
+            self._set("format", FORMAT)
+        elif found != FORMAT:
+            raise CheckpointError(
+                f"{path}: format {found}, this version reads {FORMAT}; move it away, and what it "
+                f"held is made again from the log as far as that goes back"
+            )
+
+    # The engine writes -----------------------------------------------------------------------
+
+    def write(self, step: Step, position: Position) -> None:
+        """Take the results of a step, all in one transaction with the position."""
+        records = step.records()
+        if not any(records.values()) and not len(step.set_aside) and not step.epochs:
+            return
+        now = max((epoch.end for epoch in step.epochs), default=0)
+        with self.transaction():
+            for kind in ("findings", "incidents", "plans"):
+                for record in records[kind]:
+                    self._take(kind, record, record.get("status"), now)
+            for record in records["actions"]:
+                self._take_verdict(record, now)
+            self._expire(now)
+            self._set_aside(
+                [(*(row[name] for name in _REFUSED), "", 1) for row in step.set_aside.to_pylist()]
+            )
+            self._set("position", json.dumps(position))
+
+    def close(self) -> None:
+        """Keep what still waits; called once, when nothing more comes."""
+        with self._lock:
+            if self._waiting:
+                with self.transaction():
+                    self._set_aside([])
+            self._db.close()
+
+    def _take(self, kind: str, record: dict[str, Any], status: str | None, now_ns: int) -> bool:
+        """Take a record unless it is known; queue it for the outlets that want its kind."""
+        subject = record[SUBJECT[kind]]
+        device = record.get("device_id") or None
+        if kind == "actions":
+            device = record["target"][0] if len(record["target"]) == 1 else None
+        body = _encode(record).decode()
+        rows = self._db.execute(
+            "INSERT OR IGNORE INTO records(kind, id, subject, status, severity, rule, device_id,"
+            " site, cohort, body) VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING seq",
+            (
+                *(kind, record["id"], subject, status, record.get("severity")),
+                *(record.get("rule"), device, record.get("site"), record.get("cohort"), body),
+            ),
+        ).fetchall()
+        if not rows:
+            return False
+        self._db.execute(
+            "INSERT INTO latest VALUES (?,?,?,?) ON CONFLICT DO UPDATE"
+            " SET seq = excluded.seq, status = excluded.status",
+            (kind, subject, rows[0][0], status),
+        )
+        if kind != "actions" or status == "approved":
+            self._queue(kind, record["id"] if kind != "actions" else subject, body, now_ns)
+        return True
+
+    def _queue(self, kind: str, id: str, body: str, now_ns: int) -> None:
+        message = MESSAGE.get(kind)
+        for outlet, kinds in self._takes.items():
+            if message in kinds:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO outbox(outlet, id, kind, created_ns, body)"
+                    " VALUES (?,?,?,?,?)",
+                    (outlet, id, message, now_ns, body),
+                )
+
+    # Actions ---------------------------------------------------------------------------------
+
+    def _take_verdict(self, record: dict[str, Any], now_ns: int) -> None:
+        before = self._state(record["action_id"])
+        state = ledger.after_verdict(before, record, self._automatic)
+        if state is not None:
+            self._move(record, state, "engine", record["verdict_reason"], now_ns)
+
+    def _move(
+        self, record: dict[str, Any], state: str, who: str, why: str, now_ns: int
+    ) -> dict[str, Any]:
+        """Put an action into a state, and that into the audit."""
+        moved = record | {"state": state, "state_by": who, "state_reason": why}
+        moved["id"] = content_id("act-state", record["action_id"], state, who, why)
+        if self._take("actions", moved, state, now_ns):
+            self._audit(now_ns, who, f"action {state}", record["action_id"], why)
+        return moved
+
+    def _state(self, action_id: str) -> str | None:
+        rows = self._db.execute(
+            "SELECT status FROM latest WHERE kind = 'actions' AND subject = ?", (action_id,)
+        ).fetchall()
+        return str(rows[0][0]) if rows else None
+
+    def _expire(self, now_ns: int) -> None:
+        for action in self._latest_actions("proposed"):
+            if ledger.expired(action, now_ns):
+                self._move(action, "expired", "engine", "nobody approved it in time", now_ns)
+
+    def _latest_actions(self, state: str) -> list[dict[str, Any]]:
+        rows = self._db.execute(
+            "SELECT body FROM latest JOIN records USING(seq)"
+            " WHERE latest.kind = 'actions' AND latest.status = ?",
+            (state,),
+        )
+        return [json.loads(body) for (body,) in rows]
+
+    def action(self, action_id: str) -> dict[str, Any] | None:
+        """Return an action as it stands, or None."""
+        return self.current("actions", action_id)
+
+    # What people said, in its place in the log -----------------------------------------------
+
+    def hear(self, number: int, record: LogRecord) -> None:
+        """Take what a person did; its number in the log makes that once."""
+        if number <= int(self.meta("heard") or 0):
+            return
+        said = msgspec.json.decode(record.body)
+        now = record.recv_ns
+        with self.transaction():
+            if record.kind == "label":
+                label = said | {"id": content_id("lab", number), "author": record.sender}
+                self._take("labels", label, said["said"], now)
+                self._audit(now, record.sender, "label", said["finding_id"], said["said"])
+            elif record.kind in ledger.DECISIONS:
+                self._decide(record.kind, said, record.sender, now)
+            elif record.kind == "proposal":
+                self._take_verdict(said, now)
+                self._audit(now, record.sender, "proposal", said["action_id"], said["reason"])
+            else:
+                self._audit(now, record.sender, record.kind, "", json.dumps(said))
+            self._set("heard", str(number))
+
+    def _decide(self, kind: str, said: dict[str, Any], who: str, now_ns: int) -> None:
+        action = self.action(said["action_id"])
+        refusal = ledger.refusal(action, who, now_ns, halted=self._halted())
+        if action is None or refusal:
+            self._audit(now_ns, who, f"{kind} refused", said["action_id"], refusal)
+            return
+        self._move(action, ledger.DECISIONS[kind], who, said.get("reason", ""), now_ns)
+
+    # Outlets ---------------------------------------------------------------------------------
+
+    def pending(self, outlet: str, n: int) -> list[Message]:
+        """Return the oldest messages an outlet has not been given; no actions while halted."""
+        actions = "" if not self._halted() else " AND kind != 'action'"
+        rows = self._read(
+            "SELECT id, kind, body, created_ns FROM outbox WHERE outlet = ? AND state = 'pending'"
+            f"{actions} ORDER BY seq LIMIT ?",
+            (outlet, n),
+        )
+        return [Message(id, kind, json.loads(body), ns) for id, kind, body, ns in rows]
+
+    def delivered(self, outlet: str, id: str) -> None:
+        """Note that an outlet took a message."""
+        self._settle(outlet, id, "done", None)
+
+    def failed(self, outlet: str, id: str, said: str, permanent: bool) -> None:
+        """Note that an outlet did not take a message; a permanent failure ends it."""
+        self._settle(outlet, id, "failed" if permanent else "pending", said)
+
+    def _settle(self, outlet: str, id: str, state: str, said: str | None) -> None:
+        with self.transaction():
+            self._db.execute(
+                "UPDATE outbox SET state = ?, error = ? WHERE outlet = ? AND id = ?",
+                (state, said, outlet, id),
+            )
+            if state == "pending":
+                return
+            action = self.action(id)
+            if action is not None and action["state"] == "approved":
+                now = int(self._read("SELECT max(created_ns) FROM outbox")[0][0])
+                end = "sent" if state == "done" else "failed"
+                self._move(action, end, outlet, said or "taken", now)
+
+    def firing(self) -> list[Message]:
+        """Return the incidents that are open."""
+        rows = self._read(
+            "SELECT id, body FROM latest JOIN records USING(seq)"
+            " WHERE latest.kind = 'incidents' AND latest.status = 'firing'"
+        )
+        return [Message(id, "incident", json.loads(body), 0) for id, body in rows]
+
+    # Quarantine ------------------------------------------------------------------------------
+
+    def set_aside(
+        self, reason: str, sender: str, rows: int, example: str, device_id: str = "", at_ns: int = 0
+    ) -> None:
+        """Keep what a payload held and could not be taken; written with the next transaction."""
+        with self._lock:
+            if len(self._waiting) < QUARANTINE_ROWS:
+                self._waiting.append(
+                    (reason, device_id, "", at_ns or None, "", example, sender, rows)
+                )
+
+    def _set_aside(self, rows: list[tuple[Any, ...]]) -> None:
+        with self._lock:
+            rows, self._waiting = [*self._waiting, *rows], []
+        if not rows:
+            return
+        self._db.executemany(
+            "INSERT INTO quarantine(id, reason, device_id, part, ts, metric, value, sender, rows)"
+            " VALUES (?,?,?,?,?,?,?,?,?)"
+            " ON CONFLICT DO NOTHING",
+            [(content_id("row", *row), *row) for row in rows],
+        )
+        self._db.execute(
+            "DELETE FROM quarantine WHERE seq <= (SELECT max(seq) FROM quarantine) - ?",
+            (QUARANTINE_ROWS,),
+        )
+
+    # Audit -----------------------------------------------------------------------------------
+
+    def note(self, ts_ns: int, who: str, what: str, subject: str, said: str) -> None:
+        """Add an entry to the audit."""
+        with self.transaction():
+            self._audit(ts_ns, who, what, subject, said)
+
+    def _audit(self, ts_ns: int, who: str, what: str, subject: str, said: str) -> None:
+        rows = self._read("SELECT hash FROM audit ORDER BY seq DESC LIMIT 1")
+        body = json.dumps([ts_ns, who, what, subject, said])
+        digest = ledger.chained(rows[0][0] if rows else "", body)
+        self._db.execute("INSERT INTO audit(body, hash) VALUES (?,?)", (body, digest))
+
+    def audit_broken(self) -> int | None:
+        """Return the first entry of the audit that was altered, moved or removed; None: none."""
+        before, expected = "", 1
+        for seq, body, digest in self._read("SELECT seq, body, hash FROM audit ORDER BY seq"):
+            if seq != expected or digest != ledger.chained(before, body):
+                return expected
+            before, expected = digest, seq + 1
+        return None
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def records(
+        self,
+        kind: str,
+        filters: dict[str, str],
+        *,
+        before: int | None,
+        limit: int,
+        current: bool = False,
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Return records of a kind with their numbers, newest first, older than `before`."""
+        where, values = ["records.kind = ?"], [kind]
+        for name in FILTERS:
+            if filters.get(name):
+                where.append(f"records.{name} = ?")
+                values.append(filters[name])
+        joined = " JOIN latest USING(seq)" if current else ""
+        if before is not None:
+            where.append(f"records.seq < {int(before)}")
+        rows = self._read(
+            f"SELECT records.seq, body FROM records{joined} WHERE {' AND '.join(where)}"
+            f" ORDER BY records.seq DESC LIMIT {int(limit)}",
+            values,
+        )
+        return [(seq, json.loads(body)) for seq, body in rows]
+
+    def record(self, kind: str, id: str) -> dict[str, Any] | None:
+        """Return a record by its id, or the newest of a subject; None: there is none."""
+        rows = self._read("SELECT body FROM records WHERE kind = ? AND id = ?", (kind, id))
+        return json.loads(rows[0][0]) if rows else self.current(kind, id)
+
+    def current(self, kind: str, subject: str) -> dict[str, Any] | None:
+        """Return the newest record of a subject, or None."""
+        rows = self._read(
+            "SELECT body FROM latest JOIN records USING(seq)"
+            " WHERE latest.kind = ? AND latest.subject = ?",
+            (kind, subject),
+        )
+        return json.loads(rows[0][0]) if rows else None
+
+    def events(self, after: int, limit: int) -> list[tuple[int, str, str]]:
+        """Return number, kind and body of records after the `after`-th, oldest first."""
+        return self._read(
+            "SELECT seq, kind, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+        )
+
+    def last_event(self) -> int:
+        """Return the number of the newest record; 0: none."""
+        return int(self._read("SELECT coalesce(max(seq), 0) FROM records")[0][0])
+
+    def refused(
+        self, filters: dict[str, str], *, before: int | None, limit: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Return what is in quarantine, newest first."""
+        names = ("id", "reason", "device_id", "part", "ts", "metric", "value", "sender", "rows")
+        where, values = ["1"], []
+        for name in ("reason", "device_id", "sender", "metric"):
+            if filters.get(name):
+                where.append(f"{name} = ?")
+                values.append(filters[name])
+        if before is not None:
+            where.append(f"seq < {int(before)}")
+        rows = self._read(
+            f"SELECT seq, {', '.join(names)} FROM quarantine WHERE {' AND '.join(where)}"
+            f" ORDER BY seq DESC LIMIT {int(limit)}",
+            values,
+        )
+        return [(seq, dict(zip(names, row, strict=True))) for seq, *row in rows]
+
+    def audit(self, *, before: int | None, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return entries of the audit, newest first."""
+        names = ("ts_ns", "who", "what", "subject", "said")
+        bound = "" if before is None else f"WHERE seq < {int(before)}"
+        rows = self._read(
+            f"SELECT seq, body, hash FROM audit {bound} ORDER BY seq DESC LIMIT {int(limit)}"
+        )
+        return [
+            (seq, dict(zip(names, json.loads(body), strict=True)) | {"hash": digest})
+            for seq, body, digest in rows
+        ]
+
+    def counts(self) -> dict[str, Any]:
+        """Return how many findings and incidents are open, by severity, and messages by state."""
+        opened = self._read(
+            "SELECT latest.kind, coalesce(records.severity, ''), count(*) FROM latest"
+            " JOIN records USING(seq) WHERE latest.status = 'firing' GROUP BY 1, 2"
+        )
+        waiting = self._read("SELECT outlet, state, count(*) FROM outbox GROUP BY 1, 2")
+        return {
+            "firing": {(kind, severity): n for kind, severity, n in opened},
+            "outbox": {(outlet, state): n for outlet, state, n in waiting},
+        }
+
+    # The database ----------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Hold everything done inside together: all of it, fsynced, or nothing."""
+        with self._lock:
+            outer, self._writer = self._writer, threading.get_ident()
+            try:
+                with self._db:
+                    yield
+            finally:
+                self._writer = outer
+        self.on_commit()
+
+    def meta(self, name: str) -> str | None:
+        """Return a value kept under a name, or None."""
+        rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def _set(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
+
+    def _read(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read what is committed; within a transaction, also what it has done so far."""
+        if self._writer == threading.get_ident():
+            return self._db.execute(sql, tuple(values)).fetchall()
+        reader = getattr(self._readers, "db", None)
+        if reader is None:
+            reader = self._readers.db = apsw.Connection(
+                str(self._path), flags=apsw.SQLITE_OPEN_READONLY
+            )
+            reader.set_busy_timeout(10_000)
+        return reader.execute(sql, tuple(values)).fetchall()
