@@ -1,8 +1,8 @@
 """Readings that say something about a device without the device having spoken.
 
 A Prometheus that cannot reach a gateway goes on writing ``up`` = 0 in its name, once a scrape, and
-marks the end of its series; a broker writes the death certificate of a node. Taken as rows of the
-device, they would make it look alive. They move the clock, as a heartbeat does, and nothing else.
+marks the end of its series. Taken as rows of the device, they would make it look alive. They move
+the clock, as a heartbeat does, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiops.telemetry.layout import Layout
 
 STALE = 0x7FF0000000000002
 """Bits of the NaN that ends a series: Prometheus remote write 1.0, "Stale Markers"."""
-WHEN_ZERO = frozenset({"up", "device.connected"})
+WHEN_ZERO = frozenset({"up"})
 """Metrics that are the device's own word only while they are not 0."""
 SCRAPE = "scrape_"
 """Prefix of what a scraper measures of its own work."""

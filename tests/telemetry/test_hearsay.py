@@ -32,8 +32,6 @@ def readings(*rows: tuple[str, str, float]) -> pa.Table:
         ("up", 0.0, False),
         ("up", 1.0, True),
         ("scrape_duration_seconds", 0.1, False),
-        ("device.connected", 0.0, False),
-        ("device.connected", 1.0, True),
         ("node_load1", STALE, False),
         ("node_load1", float("nan"), True),
         ("node_load1", 0.0, True),
