@@ -14,6 +14,8 @@ from aiops.kernels.rows import F8, I4, I8
 
 EXAMPLE = 120
 """Longest example of what was refused, in characters."""
+REASONS = 32
+"""More reasons than this are counted as one."""
 _TIMES = range(-(2**63), 2**63)
 
 
@@ -24,7 +26,9 @@ class Refusals:
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, reason: str, example: object = "", count: int = 1) -> None:
-        """Count `count` readings that cannot be taken for `reason`."""
+        """Count `count` readings that cannot be taken for `reason`; only so many are told apart."""
+        if len(self._found) >= REASONS and reason not in self._found:
+            reason = "other reasons"
         before, first = self._found.get(reason, (0, ""))
         self._found[reason] = before + count, first or str(example)[:EXAMPLE]
 
