@@ -16,6 +16,7 @@
     │   └── LogFull     ... because the disk has no room, or a bound is reached
     ├── Busy                more is asked than can be served now: come again
     ├── DeliveryError       a message that could not be handed to whom it is for
+    ├── ServeError          the service cannot start, or cannot listen where it should
     ├── AccessError         a request that may not be served
     │   ├── NotAuthenticated    nobody known sent it
     │   └── NotAllowed          who sent it lacks the role, or asks for another's device
