@@ -95,6 +95,22 @@ class DeliveryError(AiopsError):
         self.retry_after_s = retry_after_s
 
 
+class ServeError(AiopsError):
+    """The service cannot start, or cannot listen where it should."""
+
+
+class AccessError(AiopsError):
+    """A request may not be served to whoever sent it."""
+
+
+class NotAuthenticated(AccessError):
+    """A request carries no credential, or one that is unknown, expired or revoked."""
+
+
+class NotAllowed(AccessError):
+    """Who sent a request lacks the role it needs, or asks for what is another's."""
+
+
 class ActionError(AiopsError):
     """An action that must not be carried out."""
 
