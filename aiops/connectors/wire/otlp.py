@@ -1,0 +1,286 @@
+"""OpenTelemetry's protocol: metrics and logs as it sends them over HTTP, and what it is answered.
+
+Source: OTLP specification 1.9, "OTLP/HTTP" and "JSON Protobuf Encoding", and the metrics data
+model. How an attribute is spelt is in `aiops.connectors.wire.otlp_attributes`.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags
+
+from aiops.connectors.wire.build import Builder
+from aiops.connectors.wire.decoded import READINGS, Decoded
+from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.naming import excess
+from aiops.connectors.wire.otlp_attributes import Series, Spelling, text_of
+from aiops.errors import PayloadError, TooLarge
+
+NO_DEVICE = "no device: set the resource attribute host.name (or device.id, host.id, k8s.node.name)"
+TOO_LATE = "a time beyond what nanoseconds can count"
+DEPTH = 64
+"""Messages within messages of a JSON body; protobuf's own bound on binary ones is 100."""
+NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+MESSAGE = 1000
+"""Characters of an answer's message."""
+
+
+def decode_metrics(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -> Decoded:
+    """Decode an ``ExportMetricsServiceRequest``.
+
+    A gauge's or a sum's point is a reading; what a delta counts since the last one has the label
+    ``aggregation_temporality = delta``. A histogram is ``NAME.count`` and ``NAME.sum``; a summary
+    those, and a reading per ``quantile``. Points flagged as having no recorded value say only that
+    a series ended: they are neither taken nor refused. A point without a time is of `recv_ns`.
+
+    Raises
+    ------
+    PayloadError
+        The body is no such request.
+    TooLarge
+        It holds more readings than is allowed.
+    """
+    request = _parse(ExportMetricsServiceRequest, body, json)
+    build = Builder(limits)
+    counted = _Counted(limits)
+    for resource in counted(request.resource_metrics):
+        spelling = Spelling(resource.resource.attributes, limits)
+        for scope in counted(resource.scope_metrics):
+            of_scope = spelling.within(scope.scope.attributes)
+            for metric in counted(scope.metrics):
+                kind = metric.WhichOneof("data")
+                if kind is not None:
+                    data = getattr(metric, kind)
+                    points = _Points(build, limits, of_scope, metric.name, recv_ns)
+                    points.take(kind, data, counted(data.data_points))
+    return build.decoded()
+
+
+def decode_logs(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -> Decoded:
+    """Decode an ``ExportLogsServiceRequest``; trace and span ids are not kept.
+
+    A record is of the time it says, else of when it was observed, else of `recv_ns`.
+
+    Raises
+    ------
+    PayloadError
+        The body is no such request.
+    TooLarge
+        It holds more records than is allowed.
+    """
+    request = _parse(ExportLogsServiceRequest, body, json)
+    build = Builder(limits)
+    counted = _Counted(limits)
+    for resource in counted(request.resource_logs):
+        spelling = Spelling(resource.resource.attributes, limits)
+        for scope in counted(resource.scope_logs):
+            of_scope = spelling.within(scope.scope.attributes)
+            for record in counted(scope.log_records):
+                event = record.event_name
+                more = (("event_name", event),) if event else ()
+                series = of_scope.series(record.attributes, *more)
+                ts = record.time_unix_nano or record.observed_time_unix_nano or recv_ns
+                text = text_of(record.body)
+                if series.excess:
+                    build.refuse(series.excess, text)
+                elif not series.device:
+                    build.refuse(NO_DEVICE, text)
+                else:
+                    severity = record.severity_number or math.nan
+                    device, labels, site, cohort, _ = series
+                    build.add_log(device, ts, severity, text, labels, site, cohort)
+    return build.decoded()
+
+
+class _Counted:
+    """Counts messages of one body: empty ones take two bytes each, and time all the same."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.most = self.left = limits.cells // len(READINGS)
+
+    def __call__(self, messages: Sequence[Any]) -> Sequence[Any]:
+        """Return the messages, unless there are more than are allowed."""
+        self.left -= len(messages)
+        if self.left < 0:
+            raise TooLarge(
+                f"more than {self.most} resources, scopes, metrics and points in one payload; "
+                "send them in several"
+            )
+        return messages
+
+
+class _Points:
+    """The points of one metric, on their way into a builder."""
+
+    def __init__(
+        self, build: Builder, limits: Limits, spelling: Spelling, name: str, recv_ns: int
+    ) -> None:
+        self.build = build
+        self.spelling = spelling
+        self.name = name
+        self.recv_ns = recv_ns
+        self.too_long = excess(name, {}, limits)
+
+    def take(self, kind: str, data: Any, points: Sequence[Any]) -> None:
+        """Take the points of a metric's data, which is of a `kind`."""
+        delta = kind not in {"gauge", "summary"} and data.aggregation_temporality == DELTA
+        more = (("aggregation_temporality", "delta"),) if delta else ()
+        if kind in {"gauge", "sum"}:
+            self._numbers(points, more)
+        else:
+            self._distributions(points, more, kind == "summary")
+
+    def _numbers(self, points: Sequence[Any], more: tuple[tuple[str, str], ...]) -> None:
+        add, series_of, name = self.build.add, self.spelling.series, self.name
+        for point in points:
+            if point.flags & NO_VALUE:
+                continue
+            series = series_of(point.attributes, *more)
+            value = point.as_double or point.as_int
+            if not value and point.WhichOneof("value") is None:
+                self.build.refuse("a point without a value", name)
+                continue
+            ts = point.time_unix_nano or self.recv_ns
+            if self._may(series, ts):
+                device, labels, site, cohort, _ = series
+                add(device, ts, name, value, labels, site, cohort)
+
+    def _distributions(
+        self, points: Sequence[Any], more: tuple[tuple[str, str], ...], summary: bool
+    ) -> None:
+        for point in points:
+            if point.flags & NO_VALUE:
+                continue
+            series = self.spelling.series(point.attributes, *more)
+            ts = point.time_unix_nano or self.recv_ns
+            if not self._may(series, ts):
+                continue
+            self._add(series, ts, f"{self.name}.count", point.count)
+            if summary or point.HasField("sum"):
+                self._add(series, ts, f"{self.name}.sum", point.sum)
+            if summary:
+                for at in point.quantile_values:
+                    quantile = ("quantile", f"{at.quantile:g}")
+                    of_quantile = self.spelling.series(point.attributes, *more, quantile)
+                    self._add(of_quantile, ts, self.name, at.value)
+            else:
+                self.build.histograms += 1
+
+    def _add(self, series: Series, ts: int, name: str, value: float) -> None:
+        device, labels, site, cohort, _ = series
+        self.build.add(device, ts, name, value, labels, site, cohort)
+
+    def _may(self, series: Series, ts: int) -> bool:
+        """Say whether a point can be taken; count it as refused if not."""
+        wrong = self.too_long or series.excess
+        if wrong:
+            return self.build.refuse(wrong, self.name)
+        if not series.device:
+            return self.build.refuse(NO_DEVICE, f"{self.name} {series.labels or ''}")
+        return ts < 1 << 63 or self.build.refuse(TOO_LATE, f"{self.name} {ts}")
+
+
+# Answers -----------------------------------------------------------------------------------------
+
+
+def metrics_response(decoded: Decoded, json: bool = False) -> bytes:
+    """Return the ``ExportMetricsServiceResponse`` to what was decoded: how much was refused."""
+    response = ExportMetricsServiceResponse()
+    if decoded.rejected:
+        response.partial_success.rejected_data_points = decoded.rejected
+        response.partial_success.error_message = _reasons(decoded)
+    return _written(response, json)
+
+
+def logs_response(decoded: Decoded, json: bool = False) -> bytes:
+    """Return the ``ExportLogsServiceResponse`` to what was decoded: how much was refused."""
+    response = ExportLogsServiceResponse()
+    if decoded.rejected:
+        response.partial_success.rejected_log_records = decoded.rejected
+        response.partial_success.error_message = _reasons(decoded)
+    return _written(response, json)
+
+
+def error(code: int, message: str, json: bool = False) -> bytes:
+    """Return the body of a refusal, a ``google.rpc.Status``.
+
+    Parameters
+    ----------
+    code
+        Of gRPC, below 128: 3 cannot be read, 7 may not, 8 too much, 14 try again, 16 who are you?
+    """
+    message = message[:MESSAGE]
+    if json:
+        return msgspec.json.encode({"code": code, "message": message})
+    text = message.encode()
+    # The two fields by hand: int32 code = 1, string message = 2.
+    return bytes([0x08, code, 0x12]) + _varint(len(text)) + text
+
+
+def _varint(value: int) -> bytes:
+    return (bytes([value & 0x7F | 0x80]) + _varint(value >> 7)) if value > 0x7F else bytes([value])
+
+
+def _reasons(decoded: Decoded) -> str:
+    told = (
+        f"{one.count} x {one.reason}{f' (first: {one.example})' if one.example else ''}"
+        for one in decoded.refused
+    )
+    return "; ".join(told)[:MESSAGE]
+
+
+def _written(response: Any, json: bool) -> bytes:
+    if json:
+        return msgspec.json.encode(json_format.MessageToDict(response))
+    written: bytes = response.SerializeToString()
+    return written
+
+
+# Bodies ------------------------------------------------------------------------------------------
+
+
+def _parse(request: Any, body: bytes, json: bool) -> Any:
+    """Return the body as a message of a class."""
+    read = partial(_from_json, request) if json else request.FromString
+    try:
+        return read(body)
+    except Exception as found:  # of the JSON and protobuf parsers; both raise of all kinds
+        name = request.DESCRIPTOR.name
+        raise PayloadError(
+            f"the body is no {name} in {'JSON' if json else 'protobuf'}: "
+            f"{str(found)[:200] or type(found).__name__}; "
+            "Content-Type must say which of the two it is"
+        ) from found
+
+
+def _from_json(request: Any, body: bytes) -> Any:
+    told = json_text.loads(body.decode(), object_hook=_without_ids)
+    return json_format.ParseDict(
+        told, request(), ignore_unknown_fields=True, max_recursion_depth=DEPTH
+    )
+
+
+_IDS = frozenset({"traceId", "spanId", "trace_id", "span_id"})
+
+
+def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """Drop ids of traces: OTLP writes them as hex, where all other bytes are base64."""
+    for name in _IDS & message.keys():
+        del message[name]
+    return message
