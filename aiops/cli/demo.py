@@ -27,8 +27,9 @@ from aiops.cli.console import (
     table,
 )
 from aiops.cli.results import Record, Results, per_week, read_json, where
-from aiops.cli.run import ABOUT, STATE, Span, claim, rules, write_totals
+from aiops.cli.run import ABOUT, STATE, Span, claim, write_totals
 from aiops.connectors.jsonl import JsonlSink
+from aiops.connectors.models import make_rules
 from aiops.connectors.simulator import SCENARIOS, Simulation
 from aiops.engine.engine import Engine, Step
 from aiops.engine.ports import Sink
@@ -106,7 +107,7 @@ def demo(
 def engine_of(simulation: Simulation) -> Engine:
     """Return the engine of the demo, before it has seen anything."""
     return Engine(
-        rules(None, ALARM_BUDGET),
+        make_rules((), ALARM_BUDGET),
         inventory=simulation.inventory(),
         placement=PlacementSettings(horizon_s=HORIZON_S),
         epoch_s=EPOCH_S,

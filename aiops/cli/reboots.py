@@ -12,9 +12,10 @@ from aiops.alerts.finding import Finding, isoformat
 from aiops.cli.console import console, count, day, emit_json, minute, say, show_table, table
 from aiops.cli.ranking import Named, ranking, records, show_nothing
 from aiops.cli.results import Record, where
-from aiops.cli.run import Budget, Format, Roles, Sources, rules, source
+from aiops.cli.run import Budget, Format, Roles, Sources, source
 from aiops.cli.scan import columns
 from aiops.connectors.files import FRAME_ROWS
+from aiops.connectors.models import make_rules
 from aiops.detectors.reboot_drift import RebootDrift
 from aiops.engine.engine import Engine
 from aiops.reboots import ranked
@@ -43,7 +44,7 @@ def reboots(
     own. Evidence is in multiples of the alert line. Nothing is written; `aiops run` keeps findings.
     """
     roles = columns(column)
-    (rule,) = rules(["reboot_drift"], alarm_budget)
+    (rule,) = make_rules(["reboot_drift"], alarm_budget)
     detector: RebootDrift = rule.detector  # type: ignore[assignment]  # by its name
     engine = Engine([rule], layout=roles)
     told = Named(source(sources, stream, roles, FRAME_ROWS), roles)

@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import typer
 
 from aiops.alerts.finding import isoformat
-from aiops.alerts.rule import AlertRule
 from aiops.cli.console import command, console, count, emit_json, progress
 from aiops.cli.results import FORECASTS, KINDS, TOTALS, Results, read_json, replacing, show
 from aiops.cli.scan import columns
@@ -23,7 +22,7 @@ from aiops.connectors.arrow_stream import ArrowStreamSource
 from aiops.connectors.files import FRAME_ROWS, FilesSource
 from aiops.connectors.inventory import read_inventory
 from aiops.connectors.jsonl import JsonlSink
-from aiops.connectors.models import load_prior
+from aiops.connectors.models import make_rules
 from aiops.connectors.ndjson import NdjsonSource
 from aiops.connectors.reading.opening import BadLines
 from aiops.connectors.smartctl import SmartctlSource
@@ -35,7 +34,6 @@ from aiops.engine.run import Checkpoint
 from aiops.engine.run import run as run_engine
 from aiops.errors import FileError, SettingsError
 from aiops.fleet.inventory import Inventory
-from aiops.telemetry.vocabulary import closest
 
 STATE = "state.npz"
 ABOUT = "run.json"
@@ -144,7 +142,7 @@ def run(
     """
     roles = columns(column)
     engine = Engine(
-        rules(detector, alarm_budget, wear_prior),
+        make_rules(detector or (), alarm_budget, wear_prior),
         inventory=read_inventory(inventory) if inventory else Inventory(),
         layout=roles,
         epoch_s=epoch,
@@ -178,24 +176,6 @@ def run(
         command(screen, f"aiops explain ID --out {out}", "Why? ")
     if fail_on_finding and any(results.firing(rule.name) for rule in engine.rules):
         raise typer.Exit(3)
-
-
-def rules(
-    names: list[str] | None, alarm_budget: float, wear_prior: Path | None = None
-) -> tuple[AlertRule, ...]:
-    """Return a rule for each detector named (all by default), at the given alarm budget."""
-    made = []
-    told = {"flash_wear": {"prior": load_prior(wear_prior)}} if wear_prior else {}
-    for name in dict.fromkeys(names or DETECTORS):
-        if name not in DETECTORS:
-            raise SettingsError(
-                f"no detector is called {name!r}; there are {', '.join(DETECTORS)}"
-                f"{closest(name, DETECTORS)}"
-            )
-        made.append(
-            AlertRule(replace(DETECTORS[name](), alarm_budget=alarm_budget, **told.get(name, {})))
-        )
-    return tuple(made)
 
 
 def source(names: list[str], stream: str, roles: dict[str, str], rows: int) -> Source:

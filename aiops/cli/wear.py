@@ -23,9 +23,10 @@ from aiops.cli.console import (
 )
 from aiops.cli.ranking import Named, ranking, records, show_nothing
 from aiops.cli.results import Record, where
-from aiops.cli.run import Format, Roles, Sources, rules, source
+from aiops.cli.run import Format, Roles, Sources, source
 from aiops.cli.scan import columns
 from aiops.connectors.files import FRAME_ROWS
+from aiops.connectors.models import make_rules
 from aiops.detectors.flash_wear import FlashWear
 from aiops.engine.engine import Engine
 from aiops.wear import ranked
@@ -55,7 +56,7 @@ def wear(
     likely before as after the date between them. Nothing is written; `aiops run` keeps findings.
     """
     roles = columns(column)
-    (rule,) = rules(["flash_wear"], 1.0, wear_prior)
+    (rule,) = make_rules(["flash_wear"], 1.0, wear_prior)
     detector: FlashWear = rule.detector  # type: ignore[assignment]  # by its name
     engine = Engine([rule], layout=roles)
     told = Named(source(sources, stream, roles, FRAME_ROWS), roles)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from aiops.alerts.rule import AlertRule
+from aiops.detectors import DETECTORS
 from aiops.detectors.frozen_model import FrozenModel
 from aiops.detectors.wear_prior import PRIOR_FILE, WearPrior, decode_prior
-from aiops.errors import FileError
+from aiops.errors import FileError, SettingsError
+from aiops.telemetry.vocabulary import closest
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
 """Types besides skops' own list that a model file may hold; skops refuses all others."""
@@ -128,6 +133,41 @@ def load_prior(directory: str | Path) -> WearPrior:
             f"`aiops train wear` writes it"
         ) from error
     return decode_prior(content, str(path))
+
+
+def make_rules(
+    names: Sequence[str] = (), alarm_budget: float = 1.0, wear_prior: Path | None = None
+) -> tuple[AlertRule, ...]:
+    """Return a rule for each detector named (none: all), at the given alarm budget.
+
+    Parameters
+    ----------
+    names
+        Of `DETECTORS`.
+    alarm_budget
+        False alarms per 1,000 device-months and detector.
+    wear_prior
+        Directory of a prior for ``flash_wear``; None: the one that is shipped.
+
+    Raises
+    ------
+    SettingsError
+        No detector has one of the names.
+    FileError
+        The prior cannot be read.
+    """
+    made = []
+    told = {"flash_wear": {"prior": load_prior(wear_prior)}} if wear_prior else {}
+    for name in dict.fromkeys(names or DETECTORS):
+        if name not in DETECTORS:
+            raise SettingsError(
+                f"no detector is called {name!r}; there are {', '.join(DETECTORS)}"
+                f"{closest(name, DETECTORS)}"
+            )
+        made.append(
+            AlertRule(replace(DETECTORS[name](), alarm_budget=alarm_budget, **told.get(name, {})))
+        )
+    return tuple(made)
 
 
 def _write_card(directory: Path, card: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from aiops.actions.action import Action
 from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
 from aiops.actions.policy import Policy
 from aiops.alerts.finding import Finding, Incident, fingerprint
@@ -323,6 +324,26 @@ class Engine:
         end = int(self._placement.ts[0])
         problem = self._pose(len(self.fleet.registry), min(end, self.fleet.clock), end)
         return None if problem is None else solve(problem, self._placement)[0]
+
+    def propose(self, actions: Sequence[Action], ts: int) -> tuple[Verdict, ...]:
+        """Judge what somebody else proposes at log time `ts`, ns, by the same guard and budgets.
+
+        The guard remembers it: the same proposals in the same places of the log give the same
+        verdicts.
+        """
+        registry = self.fleet.registry
+        size = len(registry)
+        everybody = Epoch(
+            ts,
+            ts,
+            ts,
+            size,
+            registry.root,
+            registry.site,
+            registry.cohort,
+            self.fleet.media.replaced,
+        )
+        return tuple(self.guard.admit(actions, self._guarded, ts, self._population(everybody)))
 
     def _pose(self, size: int, clock: int, end: int) -> PlacementProblem | None:
         """Pose placement to `size` identities at `clock`, as the epoch ending at `end` closes."""

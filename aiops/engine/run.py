@@ -29,6 +29,10 @@ class Checkpoint:
         position: Position = values["position"]
         return position
 
+    def due(self, rows: int) -> bool:
+        """Say whether to save, so many rows after the last time."""
+        return rows >= self.every_rows
+
     def save(self, engine: Engine, position: Position) -> None:
         """Write the engine's state and the position together."""
         arrays, values = engine.save()
@@ -59,7 +63,7 @@ def run(
             for sink in sinks:
                 sink.write(step, position)
             unsaved += len(frame)
-            if checkpoint and unsaved >= checkpoint.every_rows:
+            if checkpoint and checkpoint.due(unsaved):
                 checkpoint.save(engine, position)
                 unsaved = 0
             if watch and not watch(len(frame), step):

@@ -113,15 +113,25 @@ class Mqtt(Section):
     key: Path | None = None
 
 
+class Egress(Section):
+    """Whom the service may call; nobody, until somebody is listed."""
+
+    hosts: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """Addresses that are not public and that a listed host may have."""
+    plain_http: tuple[str, ...] = ()
+    """Listed hosts that may be called without TLS."""
+
+
 class Webhook(Section):
     """Somebody who is told by POST, as CloudEvents."""
 
     name: str = "webhook"
     url: str
-    secret_file: Path | None = None
+    secret_file: Path
+    """Holds ``whsec_`` and the secret shared with the receiver, in base64."""
     kinds: tuple[MessageKind, ...] = ("incident", "action")
-    allow: tuple[str, ...] = ()
-    """Private addresses or networks it may be at."""
+    ca: Path | None = None
 
 
 class Alertmanager(Section):
@@ -130,6 +140,7 @@ class Alertmanager(Section):
     name: str = "alertmanager"
     urls: tuple[str, ...] = Field(min_length=1)
     repeat_s: float = Field(60.0, gt=0)
+    ca: Path | None = None
 
 
 class MqttCommands(Mqtt):
@@ -163,6 +174,7 @@ class Settings(BaseSettings):
     bounds: Bounds = Bounds()
     actions: Actions = Actions()
     mqtt: tuple[Mqtt, ...] = ()
+    egress: Egress = Egress()
     webhook: tuple[Webhook, ...] = ()
     alertmanager: tuple[Alertmanager, ...] = ()
     mqtt_commands: tuple[MqttCommands, ...] = ()
