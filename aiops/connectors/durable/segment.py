@@ -1,0 +1,439 @@
+"""One file of the log: an SQLite database that is written once, in order, and then sealed.
+
+While it is written, all its rows are in its write-ahead log (WAL). Sealing moves them into the
+database proper and writes a manifest beside it with its SHA-256; from then on it is only read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote
+
+import apsw
+
+from aiops.connectors.durable.files import Files
+from aiops.connectors.durable.rows import COLUMNS, INSERT, RECORD_BYTES_MAX, SCHEMA, from_row
+from aiops.engine.ports import LogRecord
+
+ROWS_MAX = 1 << 20
+"""Of one segment. When its end is lost, numbering goes on `ROWS_MAX` after its first: no number
+that was ever given out is given out again."""
+
+PAGE_BYTES = 1 << 14
+"""Measured with records of 2 and 64 kB: fastest or within a tenth of it for each."""
+
+CHUNK_BYTES = 4 << 20
+"""Of bodies, read at a time."""
+
+ROW_BYTES = 128
+"""What a row is taken to need beside its body."""
+
+FORMAT = 1
+
+_NOT_ITS_FAULT = (
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.FullError,
+    apsw.LockedError,
+    apsw.NoMemError,
+    apsw.PermissionsError,
+)
+"""Errors that do not say that a file is damaged."""
+
+_WAL_HEAD = 32
+_WAL_FRAME = 24 + PAGE_BYTES
+
+
+class Lost(NamedTuple):
+    """Records that were written and cannot be read."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class Chunk(NamedTuple):
+    """What a segment holds after some record."""
+
+    rows: list[tuple[int, LogRecord]]
+    lost: list[Lost]
+    last: int
+    """All up to this number is in `rows` or `lost`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a sealed segment without opening it."""
+
+    first: int
+    last: int
+    next: int
+    """The number after its own, or a later one, when it may have held more than is left."""
+    recv_ns: int
+    """Of its last record."""
+    size: int
+    """Of the database, bytes."""
+    sha256: str
+    format: int = FORMAT
+
+    def dump(self) -> bytes:
+        """Return it as a line of JSON after its checksum."""
+        text = json.dumps(asdict(self), sort_keys=True).encode()
+        return b"%08x %s\n" % (zlib.crc32(text), text)
+
+    @classmethod
+    def load(cls, line: bytes) -> Manifest | None:
+        """Read it; None: it is damaged, or of another format."""
+        said, _, text = line.rstrip(b"\n").partition(b" ")
+        if said != b"%08x" % zlib.crc32(text):
+            return None
+        fields = json.loads(text)
+        return cls(**fields) if fields.get("format") == FORMAT else None
+
+
+class Segment:
+    """The records from `first` on.
+
+    Parameters
+    ----------
+    files
+        The file system.
+    path
+        ``<first>.db``.
+
+    Use `begin`, `find_sealed` or `recover` to get one.
+    """
+
+    synchronous = "FULL"
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self.path = path
+        self.first = int(path.stem)
+        self.last = self.first - 1
+        self.next = self.first
+        self.recv_ns = 0
+        self.written_bytes = 0
+        self.sealed = False
+        self.removed = False
+        self._files = files
+        self._manifest = path.with_suffix(".sealed")
+        self._sealed_bytes = 0
+        self._connection: apsw.Connection | None = None
+        self._lock = threading.RLock()  # of the connection
+        self._sealing = threading.RLock()
+
+    @classmethod
+    def begin(cls, files: Files, directory: Path, first: int) -> Segment:
+        """Make an empty one, ready to be written."""
+        segment = cls(files, directory / f"{first:020d}.db")
+        files.place(segment.path, _empty())
+        segment._open_to_write()
+        return segment
+
+    @classmethod
+    def find_sealed(cls, files: Files, path: Path) -> Segment | None:
+        """Return the segment at a path if it has a manifest."""
+        segment = cls(files, path)
+        try:
+            manifest = Manifest.load(files.read(segment._manifest))
+        except OSError:
+            return None
+        if manifest is None or manifest.first != segment.first:
+            return None
+        segment._take(manifest)
+        return segment
+
+    @classmethod
+    def recover(cls, files: Files, path: Path) -> tuple[Segment, list[Lost]] | None:
+        """Open one that was not sealed, and read it all; None: it cannot be opened."""
+        segment = cls(files, path)
+        # SQLite throws the WAL of an empty database away: look before it is asked.
+        if files.size(path) < len(_empty()):
+            return None
+        try:
+            segment._open_to_write()
+            last = segment._value("SELECT max(seq) FROM records")
+            frames = segment._value("PRAGMA wal_checkpoint(NOOP)", column=1)
+            if last is not None and not segment.first <= last < segment.first + ROWS_MAX:
+                raise apsw.CorruptError(f"it holds record {last}")
+        except _NOT_ITS_FAULT:
+            segment.close()
+            raise
+        except apsw.Error:
+            segment.close()
+            return None
+        segment.last = segment.first - 1 if last is None else last
+        lost: list[Lost] = []
+        chunk = Chunk([], [], segment.first - 1)
+        while chunk.last < segment.last:
+            chunk = segment.fetch(chunk.last)
+            lost += chunk.lost
+            segment.recv_ns = max([segment.recv_ns, *(r.recv_ns for _, r in chunk.rows)])
+        whole = not lost and not segment._cut_off(max(frames, 0))
+        segment.next = segment.last + 1 if whole else segment.first + ROWS_MAX
+        return segment, lost
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes on disk."""
+        if self.sealed:
+            return self._sealed_bytes
+        return sum(map(self._files.size, self._own_files()))
+
+    def append(self, rows: Sequence[tuple[Any, ...]], recv_ns: int) -> None:
+        """Write rows, all or none, and flush them to the disk."""
+        with self._lock:
+            connection = self._connection
+            assert connection is not None
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(INSERT, rows)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self.last, self.recv_ns = rows[-1][0], recv_ns
+            self.next = self.last + 1
+            self.written_bytes += sum(len(row[6]) + ROW_BYTES for row in rows)
+
+    def fetch(self, after: int, room: int = CHUNK_BYTES) -> Chunk:
+        """Read about `room` bytes on after a record; what is damaged is skipped and told."""
+        found: list[tuple[int, LogRecord]] = []
+        lost: list[Lost] = []
+        at = max(after, self.first - 1)
+        try:
+            with self._reading() as connection:
+                last = self.last
+                try:
+                    at = _scan(connection, at, last, room, found)
+                except _Muddled:
+                    at = found[-1][0] if found else at
+                    at = _one_by_one(connection, at, last, room, found, lost)
+        except apsw.Error as error:
+            if self.removed:
+                return Chunk([], [], self.last)
+            if isinstance(error, _NOT_ITS_FAULT):
+                raise
+            last = self.last
+            lost.append(Lost(at + 1, last, f"cannot be opened: {error}"))
+            at = last
+        return Chunk(found, _joined(lost), at)
+
+    def keys(self) -> list[tuple[int, int]]:
+        """Return hash and number of each record that has a key."""
+        wanted = "SELECT key_hash, seq FROM records {} WHERE key_hash IS NOT NULL AND seq <= ?"
+        with self._reading() as connection:
+            try:
+                found = connection.execute(wanted.format(""), (self.last,)).fetchall()
+            except apsw.CorruptError:  # the index, perhaps, and not the table
+                found = connection.execute(wanted.format("NOT INDEXED"), (self.last,)).fetchall()
+        return cast(list[tuple[int, int]], found)
+
+    def seal(self) -> None:
+        """Move all into the database proper and write the manifest; may be tried again.
+
+        Raises
+        ------
+        apsw.FullError, OSError
+            There is no room yet; it stays as it was, and readable.
+        """
+        with self._sealing:
+            if self.sealed or self.removed:
+                return
+            with self._lock:
+                if self._connection is not None:
+                    self._value("PRAGMA wal_checkpoint(TRUNCATE)")
+                    mode = self._value("PRAGMA journal_mode=DELETE")  # takes the WAL away
+                    if mode != "delete":
+                        raise apsw.IOError(f"{self.path.name} cannot leave WAL mode: {mode}")
+                    self.close()
+            manifest = Manifest(
+                self.first,
+                self.last,
+                self.next,
+                self.recv_ns,
+                self._files.size(self.path),
+                self._files.digest(self.path),
+            )
+            self._files.place(self._manifest, manifest.dump())
+            self._take(manifest)
+
+    def differs(self) -> str:
+        """Tell how a sealed segment differs from its manifest; empty: it does not."""
+        manifest = Manifest.load(self._files.read(self._manifest))
+        if manifest is None:
+            return "its manifest is damaged"
+        size = self._files.size(self.path)
+        if size != manifest.size:
+            return f"it has {size} bytes and was sealed with {manifest.size}"
+        return "" if self._files.digest(self.path) == manifest.sha256 else "its SHA-256 is another"
+
+    def remove(self) -> None:
+        """Take it off the disk; the directory is not flushed."""
+        with self._sealing, self._lock:
+            self.removed = True
+            self.close()
+            for path in self._own_files():
+                self._files.unlink(path)
+
+    def close(self) -> None:
+        """Let go of the connection; nothing is written."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _own_files(self) -> list[Path]:
+        # The database first: without it the others are strays, which opening the log clears.
+        sides = [Path(f"{self.path}-{kind}") for kind in ("wal", "journal")]
+        return [self.path, *sides, self._manifest]
+
+    def _take(self, manifest: Manifest) -> None:
+        self.last, self.next, self.recv_ns = manifest.last, manifest.next, manifest.recv_ns
+        self._sealed_bytes = manifest.size + len(manifest.dump())
+        self.sealed = True
+
+    def _open_to_write(self) -> None:
+        connection = apsw.Connection(
+            str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=self._files.vfs
+        )
+        self._connection = connection
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, 2 * RECORD_BYTES_MAX)
+        # Closing must not write: after a failed flush nobody knows what is on the disk.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # Exclusive first, so that the index of the WAL is in memory and not in a mapped file.
+        for pragma in (
+            "locking_mode=EXCLUSIVE",
+            f"synchronous={self.synchronous}",
+            "wal_autocheckpoint=0",
+            "mmap_size=0",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        with self._lock:
+            if self._connection is not None:
+                yield self._connection
+                return
+        connection = apsw.Connection(
+            f"file:{quote(str(self.path))}?immutable=1",
+            flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+            vfs=self._files.vfs,
+        )
+        with closing(connection):
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, 2 * RECORD_BYTES_MAX)
+            connection.execute("PRAGMA mmap_size=0").fetchall()
+            yield connection
+
+    def _value(self, query: str, *, column: int = 0) -> Any:
+        assert self._connection is not None
+        return self._connection.execute(query).fetchall()[0][column]
+
+    def _cut_off(self, frames: int) -> bool:
+        """Tell whether the WAL goes on after its last readable commit, to another commit.
+
+        Either a power cut tore the last write, which was then never acknowledged, or the disk
+        damaged one that was: the file alone does not say which.
+        """
+        wal = Path(f"{self.path}-wal")
+        if self._files.size(wal) <= _WAL_HEAD + frames * _WAL_FRAME:
+            return False
+        data = self._files.read(wal)
+        starts = range(_WAL_HEAD + frames * _WAL_FRAME, len(data) - 7, _WAL_FRAME)
+        return any(any(data[start + 4 : start + 8]) for start in starts)
+
+
+class _Muddled(Exception):
+    """Rows do not come as they were written; each has to be asked for by its number."""
+
+
+def _scan(
+    connection: apsw.Connection,
+    at: int,
+    last: int,
+    room: int,
+    found: list[tuple[int, LogRecord]],
+) -> int:
+    query = f"SELECT {COLUMNS} FROM records WHERE seq > ? ORDER BY seq"
+    try:
+        with closing(connection.cursor()) as cursor:
+            for row in cursor.execute(query, (at,)):
+                seq = row[0]
+                if not at < seq <= last:
+                    break
+                if seq > at + 1:
+                    raise _Muddled
+                record = from_row(row)
+                if record is None:
+                    raise _Muddled
+                found.append((seq, record))
+                at = seq
+                room -= len(record.body) + ROW_BYTES
+                if room <= 0:
+                    return at
+    except apsw.NoMemError:
+        raise
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise _Muddled from error
+    if at < last:
+        raise _Muddled
+    return at
+
+
+def _one_by_one(
+    connection: apsw.Connection,
+    at: int,
+    last: int,
+    room: int,
+    found: list[tuple[int, LogRecord]],
+    lost: list[Lost],
+) -> int:
+    query = f"SELECT {COLUMNS} FROM records WHERE seq = ?"
+    while at < last and room > 0:
+        at += 1
+        try:
+            row = connection.execute(query, (at,)).fetchall()
+        except apsw.NoMemError:
+            raise
+        except (apsw.Error, UnicodeDecodeError) as error:
+            lost.append(Lost(at, at, f"cannot be read: {type(error).__name__}"))
+            continue
+        record = from_row(row[0]) if row else None
+        if record is None or row[0][0] != at:
+            lost.append(Lost(at, at, "wrong checksum" if row else "not there"))
+        else:
+            found.append((at, record))
+            room -= len(record.body) + ROW_BYTES
+    return at
+
+
+def _joined(lost: list[Lost]) -> list[Lost]:
+    joined: list[Lost] = []
+    for one in lost:
+        if joined and joined[-1].last + 1 == one.first and joined[-1].reason == one.reason:
+            joined[-1] = joined[-1]._replace(last=one.last)
+        else:
+            joined.append(one)
+    return joined
+
+
+@functools.cache
+def _empty() -> bytes:
+    """Return the database without rows, which opens as one with a write-ahead log."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        for pragma in (f"page_size={PAGE_BYTES}", f"user_version={FORMAT}"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.execute(SCHEMA).fetchall()
+        image = bytearray(connection.serialize("main"))
+    image[18:20] = b"\x02\x02"  # SQLite file format, section 1.3.3: 2 is WAL
+    return bytes(image)
