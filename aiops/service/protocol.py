@@ -138,6 +138,11 @@ class Guarded(HttpToolsProtocol):
         self._head_begun = True
         self.scope[PEER] = self.peer  # type: ignore[literal-required]
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer, behind the body, is none: nobody has checked it."""
+        if self._body_due is None:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Hand the request over, or a refusal in its place."""
         limits = self.limits
@@ -153,9 +158,9 @@ class Guarded(HttpToolsProtocol):
         if self.parser.should_upgrade() and {b"content-length", b"transfer-encoding"} & of.keys():
             # The parser takes the body for the new protocol's: it would be a request of its own.
             raise _Refusal(400, "upgrade", "ask for no upgrade in a request that has a body")
+        super().on_headers_complete()
         self._body_due, self._body_bytes = self.loop.time() + limits.body_s, 0
         self._recent = 0
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
