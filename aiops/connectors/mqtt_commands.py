@@ -265,11 +265,14 @@ class _Link:
             # No keep-alive: nobody would send it between deliveries.
             self._client.connect(broker.host, broker.port, keepalive=0, clean_start=True)
             self._wait(lambda: self._answer is not None, time.monotonic() + timeout_s)
+            if self._answer is None or self._answer.is_failure:
+                # Who is refused now may be let in later: a wrong password loses no message.
+                raise DeliveryError(f"{self._where} refused us: {self._answer}")
         except (OSError, ValueError) as error:
             raise DeliveryError(f"{self._where} did not answer: {error}") from error
-        if self._answer is None or self._answer.is_failure:
-            # Whoever is refused now may be let in later: no message is lost for a wrong password.
-            raise DeliveryError(f"{self._where} refused us: {self._answer}")
+        except DeliveryError:
+            self.leave()
+            raise
 
     def alive(self) -> bool:
         """Say whether the broker is still there, as far as that can be seen from here."""
