@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -60,6 +61,8 @@ class Guarded(HttpToolsProtocol):
         What is enforced.
     refused
         Reason -> how often; it is added to.
+    may_connect
+        Says of a client's address whether it may; None: all may.
     """
 
     def __init__(
@@ -70,9 +73,10 @@ class Guarded(HttpToolsProtocol):
         *,
         limits: ServerLimits,
         refused: Counter[str],
+        may_connect: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
-        self.limits, self.refused = limits, refused
+        self.limits, self.refused, self.may_connect = limits, refused, may_connect
         self.peer: dict[str, Any] = {}
         self._deaf = False  # what else arrives is not looked at
         self._dull = 0  # bytes in a row that ended no head and gave no body
@@ -95,6 +99,8 @@ class Guarded(HttpToolsProtocol):
         self._head_due = self.loop.time() + self.limits.head_s
         if len(self.connections) > self.limits.connections:
             self._refuse(_Refusal(503, "connections", "too many connections; try again soon"))
+        elif self.may_connect and not (self.client and self.may_connect(self.client[0])):
+            self._refuse(_Refusal(403, "past_the_proxy", "this is reached through its proxy"))
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -253,7 +259,7 @@ class Guarded(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.write(self._problem(why))
-            if why.reason != "connections" and self.transport.can_write_eof():
+            if why.status not in (403, 503) and self.transport.can_write_eof():
                 # Closed at once, what still comes would reset the connection, and the client might
                 # never read why. `check` cuts it off.
                 self.transport.write_eof()

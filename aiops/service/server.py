@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -48,7 +49,8 @@ class Server:
     limits
         What a connection may take.
     trusted_proxies
-        Addresses and networks whose ``X-Forwarded-For`` and ``-Proto`` are believed.
+        Addresses and networks whose ``X-Forwarded-For`` and ``-Proto`` are believed. Without TLS
+        of its own the server is then reached from these only.
     on_ready
         Called when connections are accepted.
     """
@@ -157,8 +159,17 @@ class Server:
         self, config: Config, context: ssl.SSLContext | None, app_state: dict[str, Any]
     ) -> None:
         def protocol() -> Guarded:
-            return Guarded(config, self._state, app_state, limits=self.limits, refused=self.refused)
+            return Guarded(
+                config,
+                self._state,
+                app_state,
+                limits=self.limits,
+                refused=self.refused,
+                may_connect=may_connect,
+            )
 
+        plain_behind_proxy = self.trusted_proxies and context is None and self.unix is None
+        may_connect = within(self.trusted_proxies) if plain_behind_proxy else None
         loop = asyncio.get_running_loop()
         slow = None if context is None else self.limits.head_s
         try:
@@ -254,6 +265,30 @@ class Server:
         finally:
             for one in taken:
                 loop.remove_signal_handler(one)
+
+
+def within(networks: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return what says of an address whether it is in one of the networks.
+
+    Raises
+    ------
+    ServeError
+        One of them is no address and no network.
+    """
+    try:
+        known = [ipaddress.ip_network(one) for one in networks]
+    except ValueError as error:
+        raise ServeError(f"trusted proxies: {error}") from error
+
+    def is_within(address: str) -> bool:
+        try:
+            at = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        at = getattr(at, "ipv4_mapped", None) or at  # as a socket of both families has it
+        return any(at in network for network in known)
+
+    return is_within
 
 
 def _unix_socket(path: Path) -> socket.socket:

@@ -20,7 +20,7 @@ import uvloop
 
 from aiops.errors import ServeError
 from aiops.service.protocol import PEER, ServerLimits
-from aiops.service.server import Server
+from aiops.service.server import Server, within
 from aiops.service.tls import Tls
 
 LONG_S = 30.0
@@ -669,6 +669,25 @@ def test_only_a_trusted_proxy_says_who_the_client_is(run):
                 assert (await asking.answer())[2]["client"] == client
 
     run(go())
+
+
+def test_past_its_proxy_nobody_reaches_plain_http(run, tls, authority):
+    async def go():
+        async with serving(trusted_proxies=("192.0.2.0/24",)) as here:
+            assert "proxy" in await (await here.client()).refused(403)
+            assert here.server.refused == {"past_the_proxy": 1}
+        async with serving(trusted_proxies=("192.0.2.0/24",), tls=tls) as here:
+            assert (await (await here.client(ssl=trusting(authority))).ask("/a"))[0] == 200
+        with pytest.raises(ServeError, match="everywhere"):
+            await Server(App(), port=0, trusted_proxies=("everywhere",)).serve(signals=False)
+
+    run(go())
+
+
+def test_an_address_is_in_a_network_in_both_of_its_forms():
+    ours = within(("10.0.0.0/8", "fd00::/8", "192.0.2.7"))
+    assert all(map(ours, ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "192.0.2.7"]))
+    assert not any(map(ours, ["11.0.0.1", "::ffff:11.0.0.1", "fe80::1", "192.0.2.8", "", "gw-1"]))
 
 
 # How it stops ------------------------------------------------------------------------------------
