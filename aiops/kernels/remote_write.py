@@ -24,6 +24,8 @@ DAMAGED, GROUPED, TOO_MANY = -1, -2, -3
 _VARINT, _FIXED8, _BYTES, _OPEN, _CLOSE, _FIXED4 = 0, 1, 2, 3, 4, 5
 _VALUE, _TIME = 1 << 3 | _FIXED8, 2 << 3 | _VARINT
 """Tags of a sample's fields, as everybody writes them."""
+_SHORT = 5
+"""Longest varint of a tag or a length, in bytes; the library takes no longer one either."""
 _TAG_MAX = 1 << 32
 _LENGTH_MAX = 1 << 31
 
@@ -63,7 +65,7 @@ def field(data: U1, at: int, end: int) -> tuple[int, int, int, int]:
     An end below 0 says why there is none. The bytes of a run begin after its length.
     """
     tag, begin = varint(data, at, end)
-    if begin < 0 or tag < 8 or tag >= _TAG_MAX:
+    if begin < 0 or begin - at > _SHORT or tag < 8 or tag >= _TAG_MAX:
         return 0, 0, 0, DAMAGED
     number, kind = tag >> 3, tag & 7
     after = begin
@@ -74,8 +76,8 @@ def field(data: U1, at: int, end: int) -> tuple[int, int, int, int]:
     elif kind == _FIXED4:
         after = begin + 4
     elif kind == _BYTES:
-        length, begin = varint(data, begin, end)
-        if begin < 0 or length < 0 or length >= _LENGTH_MAX:
+        length, begin = varint(data, after, end)
+        if begin < 0 or begin - after > _SHORT or length < 0 or length >= _LENGTH_MAX:
             return 0, 0, 0, DAMAGED
         after = begin + length
     else:

@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from aiops.connectors.wire.decoded import LOGS, READINGS, TEXTS, Decoded, Refused
 from aiops.connectors.wire.limits import Limits
-from aiops.errors import TooLarge
+from aiops.errors import PayloadError, TooLarge
 from aiops.kernels.rows import F8, I4, I8
 
 EXAMPLE = 120
 """Longest example of what was refused, in characters."""
 REASONS = 32
 """More reasons than this are counted as one."""
+BAD_LINES_MAX = 10_000
 _TIMES = range(-(2**63), 2**63)
 
 
@@ -23,6 +24,7 @@ class Refusals:
     """Counts what could not be taken, by reason, with the first example of each."""
 
     def __init__(self) -> None:
+        self.bad_lines = 0
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, reason: str, example: object = "", count: int = 1) -> None:
@@ -31,6 +33,19 @@ class Refusals:
             reason = "other reasons"
         before, first = self._found.get(reason, (0, ""))
         self._found[reason] = before + count, first or str(example)[:EXAMPLE]
+
+    def add_line(self, number: int, reason: str, line: bytes = b"") -> None:
+        """Count a bad line, the `number`-th.
+
+        Raises
+        ------
+        PayloadError
+            There were `BAD_LINES_MAX` before: this is something else than it says.
+        """
+        if self.bad_lines >= BAD_LINES_MAX:
+            raise PayloadError(f"more than {BAD_LINES_MAX} lines are bad, line {number}: {reason}")
+        self.bad_lines += 1
+        self.add(reason, f"line {number}: {line[:EXAMPLE].decode(errors='replace').strip()}")
 
     def listed(self) -> tuple[Refused, ...]:
         """Return what was refused, in the order of first appearance."""

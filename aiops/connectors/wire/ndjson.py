@@ -39,6 +39,8 @@ def decode(body: bytes, recv_ns: int, limits: Limits) -> Decoded:
     ------
     TooLarge
         It holds more cells than the limits allow, or more than `TABLES_MAX` tables.
+    PayloadError
+        So many lines are bad that this is no NDJSON.
     """
     return _Reading(limits).decoded(_chunks(body))
 
@@ -115,7 +117,7 @@ class _Reading:
     def read(self, chunk: bytes, line: int) -> None:
         parsed = _json.parse(chunk)
         for number, reason in parsed.bad:
-            self.refusals.add(reason, f"line {line + number + 1}")
+            self.refusals.add_line(line + number + 1, reason)
         if may_repeat(chunk, parsed.rows):
             parsed = self.without_repeats(parsed, line)
         names = set(chain.from_iterable(parsed.rows))
@@ -137,7 +139,7 @@ class _Reading:
         found = JsonRows([], [], [], [])
         for row, text, number in zip(parsed.rows, parsed.line, parsed.number, strict=True):
             if may_repeat(text, [row]) and repeats(text):
-                self.refusals.add(TWICE, f"line {line + number + 1}: {text[:80]!r}")
+                self.refusals.add_line(line + number + 1, TWICE, text)
             else:
                 found.rows.append(row)
                 found.line.append(text)
