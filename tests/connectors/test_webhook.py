@@ -232,7 +232,16 @@ def test_close_ends_a_call_that_waits() -> None:
         thread.join(2)
         release.set()
         assert not thread.is_alive()
+        assert not refusal(lambda: told.deliver(finding())).permanent
+        assert len(receiver.asked) == 1
     assert not ended[0].permanent
+
+
+def test_an_id_that_is_no_header_is_refused_for_good_and_nothing_is_sent() -> None:
+    with receiving() as receiver:
+        forged = finding()._replace(id="a\r\nx-admin: yes")
+        assert refusal(lambda: outlet(receiver).deliver(forged)).permanent
+        assert receiver.asked == []
 
 
 def test_connections_are_used_again() -> None:

@@ -16,8 +16,6 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
-
 import httpcore
 
 from aiops.connectors.telling.addresses import Egress
@@ -172,6 +170,7 @@ class _Connections(httpcore.NetworkBackend):
         self._egress = egress
         self._sockets = httpcore.SyncBackend()
         self._until = 0.0
+        self._closed = False
         self._open: set[_Stream] = set()
         self.timeout_s = timeout_s
 
@@ -180,6 +179,8 @@ class _Connections(httpcore.NetworkBackend):
 
     def left_s(self) -> float:
         """Return what is left of the time for this call."""
+        if self._closed:
+            raise httpcore.ReadError("we are closing")
         left = self._until - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout(f"{self.timeout_s:g} s are over")
@@ -207,7 +208,8 @@ class _Connections(httpcore.NetworkBackend):
         raise failed or httpcore.ConnectError(f"{host} has no address")
 
     def abort(self) -> None:
-        """End whatever waits on an open socket."""
+        """End whatever waits on an open socket; what is still connecting ends when it has."""
+        self._closed = True
         for stream in tuple(self._open):
             opened = stream.get_extra_info("socket")
             with suppress(OSError):  # it is closed already
@@ -221,6 +223,8 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, owner: _Connections) -> None:
         self._inner = inner
         self._owner = owner
+        # What is asked of the socket itself, the inner stream answers.
+        self.get_extra_info = inner.get_extra_info  # type: ignore[method-assign]
         owner._open.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -242,6 +246,3 @@ class _Stream(httpcore.NetworkStream):
         self._owner._open.discard(self)
         secured = self._inner.start_tls(ssl_context, server_hostname, self._owner.left_s())
         return _Stream(secured, self._owner)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import stat
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,6 +94,32 @@ def test_what_is_no_ed25519_key_is_refused(tmp_path: Path) -> None:
 def test_a_signature_is_verified_with_the_exported_key() -> None:
     key = public_key(SIGNER.public_pem)
     assert verify(SIGNER.sign(b"payload", "a/b"), "a/b", key) == b"payload"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_openssl_verifies_it_with_the_exported_key(tmp_path: Path) -> None:
+    envelope = SIGNER.sign(b"drain gw-17", PAYLOAD_TYPE)
+    files = {
+        "key.pem": SIGNER.public_pem,
+        "sig": base64.b64decode(envelope["signatures"][0]["sig"]),
+        "signed": pae(PAYLOAD_TYPE, base64.b64decode(envelope["payload"])),
+        "other": pae(PAYLOAD_TYPE, b"drain gw-18"),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    verdicts = {
+        name: subprocess.run(
+            [
+                *"openssl pkeyutl -verify -pubin -inkey key.pem -rawin -sigfile sig -in".split(),
+                name,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        ).returncode
+        for name in ("signed", "other")
+    }
+    assert verdicts == {"signed": 0, "other": 1}
 
 
 def test_base64_for_urls_is_read_as_well() -> None:
