@@ -15,6 +15,7 @@ COMMANDS = {
     "reboots": "Rank devices by the evidence that they reboot more often.",
     "scan": "Say what is in files, and how they are read.",
     "place": "Say where work should run, why, and what would change that.",
+    "keys": "Say who may speak to the service, and what they may do.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
     "train": "Learn from a history what a detector is to expect.",
     "simulate": "Write a fleet whose truth is known.",

@@ -198,10 +198,10 @@ class KeyStore:
         SettingsError
             There is no such credential.
         """
+        if id not in self._refresh(at_once=True):  # no key is ever deleted
+            raise SettingsError(f"no key has the id {id!r}: `aiops keys list` shows all")
         with self._changing() as now_is:
             kept = {one.credential.id: one for one in now_is.keys}
-            if id not in kept:
-                raise SettingsError(f"no key has the id {id!r}: `aiops keys list` shows all")
             if kept[id].credential.revoked is None:
                 closed = replace(kept[id].credential, revoked=int(self._wall()))
                 kept[id] = replace(kept[id], credential=closed)

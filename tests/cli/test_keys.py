@@ -1,0 +1,113 @@
+"""`aiops keys`: a token is shown once and to whoever asked, and what is revoked says so."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from typer.testing import CliRunner
+
+from aiops.cli.app import app
+from aiops.cli.keys import seconds
+from aiops.errors import SettingsError
+from aiops.service.keys import KeyStore
+
+GATEWAY = ("make", "gateway of hall 1", "--role", "ingest", "--device", "gw-1")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, code=0):
+        environment = {"COLUMNS": "80", "NO_COLOR": "1"}
+        done = CliRunner().invoke(app, ["keys", *arguments], env=environment)
+        if isinstance(done.exception, SettingsError):
+            raise done.exception
+        assert done.exit_code == code, done.output + str(done.exception)
+        assert "\x1b" not in done.output
+        if "--json" not in arguments:
+            assert max(map(len, done.output.splitlines())) <= 80
+        return done
+
+    return call
+
+
+def test_only_the_token_goes_to_standard_output(run, tmp_path):
+    said = run(*GATEWAY, "--device", "camera-*", "--expires", "90d")
+    token = said.stdout.removesuffix("\n")
+    store = KeyStore(tmp_path / "aiops-data" / "keys.json")
+    made = store.authenticate(token)
+    assert (made.label, made.devices) == ("gateway of hall 1", ("gw-1", "camera-*"))
+    assert made.expires - made.created == 90 * 86_400
+    words = " ".join(said.stderr.split())
+    assert words.startswith(
+        f"Key {made.id}, gateway of hall 1: ingest for gw-1, camera-*, until 20"
+    )
+    assert token not in words
+    assert stat.S_IMODE((tmp_path / "aiops-data").stat().st_mode) == 0o700
+
+
+def test_a_key_is_made_as_json_for_programs(run):
+    made = json.loads(run("make", "x", "--role", "read", "--role", "admin", "--json").stdout)
+    assert made["token"].startswith(f"aiops_{made['id']}_")
+    assert (made["roles"], made["devices"], made["expires"]) == (["admin", "read"], [], None)
+
+
+def test_keys_are_listed_with_what_became_of_them(run):
+    assert "aiops keys make" in run("list").stdout
+    run(*GATEWAY, "--data", "other")
+    long = "the gateway that stands in the third hall of the plant, beside the press"
+    run("make", long, "--role", "ingest", *(f"--device=gw-{n}" for n in range(12)))
+    run("make", "operator", "--role", "admin", "--role", "read", "--expires", "1y")
+    listed = json.loads(run("list", "--json").stdout)
+    assert [one["state"] for one in listed] == ["valid", "valid"]
+    assert "token" not in listed[0]
+    said = run("revoke", listed[1]["id"]).stdout
+    assert f"Key {listed[1]['id']}, operator, is revoked" in said
+    table = run("list").stdout
+    assert "revoked" in table
+    assert "valid" in table
+    assert listed[0]["id"] in table
+    listed = json.loads(run("list", "--json").stdout)
+    assert [one["state"] for one in listed] == ["valid", "revoked"]
+    assert listed[1]["revoked"] >= listed[1]["created"]
+
+
+def test_a_certificate_is_revoked_by_its_number(run, tmp_path):
+    assert "Certificate a1b is revoked" in run("revoke", "--certificate", "0A:1B").stdout
+    assert KeyStore(tmp_path / "aiops-data" / "keys.json").revoked_certificate("0A1B")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("make", "x", "--role", "root"), "no role is called 'root'"),
+        (("make", "x", "--role", "ingest"), "needs --device"),
+        (("make", "x", "--role", "read", "--device", "gw-1"), "only a key with the role ingest"),
+        ((*GATEWAY, "--expires", "soon"), "such as 90d"),
+        ((*GATEWAY, "--expires", "0d"), "such as 90d"),
+        ((*GATEWAY, "--expires", "101y"), "at most 100y"),
+        (("revoke", "00000000"), "aiops keys list"),
+        (("revoke",), "name what to revoke"),
+        (("revoke", "1", "--certificate", "2"), "name what to revoke"),
+        (("revoke", "--certificate", "gw-1"), "hexadecimal"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(run, tmp_path, asked, says):
+    with pytest.raises(SettingsError, match=says):
+        run(*asked)
+    assert not list(tmp_path.rglob("keys.json"))
+
+
+def test_a_role_has_to_be_given(run):
+    assert "--role" in run("make", "x", code=2).output
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected_s"),
+    [("90s", 90), ("5m", 300), ("12h", 43_200), (" 1d ", 86_400), ("2w", 1_209_600)],
+)
+def test_a_duration_is_a_number_and_a_letter(duration, expected_s):
+    assert seconds(duration) == expected_s
