@@ -7,7 +7,8 @@
     │   ├── FrameError      a frame without a device or a time column, or of no known shape
     │   ├── FileError       a file or stream that cannot be opened or parsed
     │   ├── PayloadError    a message over the network that cannot be decoded
-    │   │   └── TooLarge    ... or that is, or would become, larger than is allowed
+    │   │   ├── TooLarge    ... or that is, or would become, larger than is allowed
+    │   │   └── KeyReused   ... or whose idempotency key belongs to another one
     │   └── SettingsError   a setting out of range, an unknown name in a registry
     ├── StateError          saved state that does not fit this engine
     │   ├── StateMismatch   a detector's settings changed since its memory was saved
@@ -49,6 +50,10 @@ class PayloadError(InputError):
 
 class TooLarge(PayloadError):
     """A message is, or would become, larger than is allowed."""
+
+
+class KeyReused(PayloadError):
+    """An idempotency key came again with other content."""
 
 
 class SettingsError(InputError):

@@ -243,10 +243,16 @@ class Control:
                 self._decide(record.kind, said, record.sender, now)
             elif record.kind == "proposal":
                 self._take_verdict(said, now)
+                self._set(f"heard/{number}", said["action_id"])
                 self._audit(now, record.sender, "proposal", said["action_id"], said["reason"])
             else:
                 self._audit(now, record.sender, record.kind, "", json.dumps(said))
             self._set("heard", str(number))
+
+    def heard(self, number: int) -> dict[str, Any] | None:
+        """Return the action that a proposal in the log led to, or None."""
+        action_id = self.meta(f"heard/{number}")
+        return None if action_id is None else self.action(action_id)
 
     def _decide(self, kind: str, said: dict[str, Any], who: str, now_ns: int) -> None:
         action = self.action(said["action_id"])

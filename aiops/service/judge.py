@@ -30,13 +30,20 @@ class TimedCheckpoint(Checkpoint):
 
     every_s: float = 900.0
     saved: Callable[[Position], None] = lambda position: None
-    """Told of each position that was saved: what lies before it need not be replayed."""
+    """Told of each position that is safe: what lies before it need not be replayed."""
     clock: Callable[[], float] = time.monotonic
     _at: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
 
     def due(self, rows: int) -> bool:
         """Say whether to save, so many rows after the last time."""
         return super().due(rows) or self.clock() - self._at[0] >= self.every_s
+
+    def load(self, engine: Engine) -> Position | None:
+        """Restore the engine, and say from which position."""
+        position = super().load(engine)
+        if position is not None:
+            self.saved(position)
+        return position
 
     def save(self, engine: Engine, position: Position) -> None:
         """Write the engine's state and the position together, and say so."""
@@ -72,7 +79,7 @@ class Judge:
     ) -> None:
         self.engine = engine
         self._log = log
-        self._sinks = sinks
+        self._sinks = [*sinks, self]
         self._checkpoint = checkpoint
         self._hear = hear
         self._woken = threading.Event()
@@ -139,20 +146,21 @@ class Judge:
 
     def _heard(self, number: int, record: LogRecord) -> None:
         self._hear(self.engine, number, record)
-        self._reached(number)
+        self.reached(number)
 
     def _watch(self, rows: int, step: Step) -> bool:
         self._answer()
         return True
 
-    def _reached(self, seq: int) -> None:
+    def reached(self, seq: int) -> None:
+        """Note that all up to a record of the log is judged."""
         self.seq = max(self.seq, seq)
         if self.seq >= self._goal:
             self.caught_up.set()
 
     def write(self, step: Step, position: Position) -> None:
         """Note how far results are recorded: the last of the sinks."""
-        self._reached(position["seq"])
+        self.reached(position["seq"])
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
@@ -162,6 +170,7 @@ class Judge:
         self._answer()
         if self._stopping.is_set():
             return False
+        self.caught_up.set()
         self._woken.wait(NAP_S)
         self._woken.clear()
         return True

@@ -1,0 +1,71 @@
+"""The service's own figures, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from aiops.service.service import Service
+
+
+class ServiceCollector(Collector):
+    """Reads the figures when it is asked: nothing is counted twice."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterator[Metric]:
+        """Say nothing in advance, so that nothing is read twice."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all figures."""
+        service = self._service
+        log, judge, control = service.log, service.judge, service.control
+        gauges = {
+            "ready": ("1 once the state is restored and kernels are warm", not service.ready),
+            "uptime_seconds": ("Since the start", time.monotonic() - service.started_s),
+            "log_last_seq": ("Number of the newest record", log.last),
+            "log_judged_seq": ("Number of the last record that was judged", judge.seq),
+            "log_bytes": ("The log on disk", log.bytes_on_disk),
+            "log_queued_bytes": ("Waiting to be written", service.commit.queued_bytes),
+            "log_damaged": ("Stretches of the log that cannot be read", len(log.damage)),
+            "disk_free_bytes": ("Room on the disk", service.free_bytes),
+            "ingest_under_way_bytes": ("Being taken", service.admission.under_way_bytes),
+            "ingest_limit_bytes": ("May be under way", service.admission.limit_bytes),
+            "devices_active": ("Heard since the start", service.intake.devices),
+            "series_active": ("Heard since the start", service.intake.series),
+            "event_streams": ("Open", service.streams),
+            "halted": ("1 while no action leaves", service.halted()),
+            "resident_memory_max_bytes": (
+                "Most memory held since the start",
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            ),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"aiops_{name}", text, float(value))
+        taken = CounterMetricFamily("aiops_ingest_rows", "Rows taken", labels=["protocol"])
+        for protocol, n in service.taken.items():
+            taken.add_metric([protocol], n)
+        yield taken
+        refused = CounterMetricFamily("aiops_ingest_refused", "Rows refused", labels=["reason"])
+        for reason, n in service.intake.counts.items():
+            refused.add_metric([reason], n)
+        yield refused
+        aside = CounterMetricFamily("aiops_set_aside", "Set aside by the engine", labels=["reason"])
+        for reason, n in dict(judge.engine.fleet.counts).items():
+            aside.add_metric([reason], n)
+        yield aside
+        counts = control.counts()
+        firing = GaugeMetricFamily("aiops_firing", "Open", labels=["kind", "severity"])
+        for (kind, severity), n in counts["firing"].items():
+            firing.add_metric([kind, severity], n)
+        yield firing
+        outbox = GaugeMetricFamily("aiops_outbox", "Messages", labels=["outlet", "state"])
+        for (outlet, state), n in counts["outbox"].items():
+            outbox.add_metric([outlet, state], n)
+        yield outbox

@@ -1,0 +1,332 @@
+"""What the API answers with, as its OpenAPI document describes it."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Record(BaseModel):
+    """A record; more fields may come with a later version."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def example(**fields: Any) -> ConfigDict:
+    """Return the settings of a model that is shown by an example."""
+    return ConfigDict(extra="allow", json_schema_extra={"examples": [fields]})
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = example(
+        type="urn:aiops:problem:404",
+        title="There is no such thing",
+        status=404,
+        detail="there is no finding fnd-0123456789abcdef",
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Page(BaseModel, Generic[T]):
+    """A part of a list, the newest first."""
+
+    items: list[T]
+    next: str | None = Field(description="Cursor of the page behind this one; null: the last.")
+
+
+class Finding(Record):
+    """What a rule found of a device, a part, or a whole site or cohort."""
+
+    model_config = example(
+        id="fnd-53b1f3f6a8a9c1d2",
+        fingerprint="fp-0c7a5a2b6f1e4d38",
+        rule="flash_wear",
+        detector="flash_wear",
+        status="firing",
+        severity="warning",
+        device_id="gw-0007",
+        part="mmcblk0",
+        medium_id="",
+        site="lyon",
+        cohort="cm4",
+        since_ts="2026-11-01T00:00:00Z",
+        ts="2026-11-01T00:01:00Z",
+        score=1.2,
+        observed=0.71,
+        expected=0.4,
+        sentence="Half of its life is left until March 2027.",
+    )
+    id: str
+    fingerprint: str
+    rule: str
+    status: Literal["firing", "resolved"]
+    severity: str
+    device_id: str
+    part: str
+    site: str
+    cohort: str
+    since_ts: str
+    ts: str
+    score: float | None
+    sentence: str
+
+
+class Incident(Record):
+    """Findings that belong together."""
+
+    model_config = example(
+        id="inr-11aa22bb33cc44dd",
+        incident_id="inc-99aa88bb77cc66dd",
+        key="silence@site:lyon",
+        status="firing",
+        severity="high",
+        site="lyon",
+        opened_ts="2026-11-01T00:00:00Z",
+        ts="2026-11-01T00:01:00Z",
+        title="Site lyon is silent: 12 devices.",
+        findings=["fnd-53b1f3f6a8a9c1d2"],
+        devices=["gw-0007"],
+    )
+    id: str
+    incident_id: str
+    key: str
+    status: Literal["firing", "resolved"]
+    severity: str
+    title: str
+    findings: list[str]
+    devices: list[str]
+
+
+class Action(Record):
+    """Something that should be done, and what became of it."""
+
+    model_config = example(
+        id="act-state-1122334455667788",
+        action_id="act-8877665544332211",
+        kind="schedule_maintenance",
+        target=["gw-0007"],
+        reason="Flash is worn out by 2027-03-01.",
+        evidence=["fnd-53b1f3f6a8a9c1d2"],
+        origin="flash_wear",
+        issued_ts="2026-11-01T00:01:00Z",
+        expires_ts="2026-11-08T00:01:00Z",
+        verdict="allowed",
+        verdict_reason="within budget",
+        state="proposed",
+        state_by="engine",
+        state_reason="within budget",
+    )
+    id: str
+    action_id: str
+    kind: str
+    target: list[str]
+    reason: str
+    evidence: list[str]
+    state: Literal["held", "proposed", "approved", "rejected", "expired", "sent", "failed"]
+    issued_ts: str
+    expires_ts: str
+
+
+class Plan(Record):
+    """Where work runs, and which moves led there."""
+
+    id: str
+    ts: str
+    cost_per_hour: int
+    bound_per_hour: int
+    gap: float | None
+    unit: str
+
+
+class Device(BaseModel):
+    """A device, as far as it is known."""
+
+    model_config = example(
+        device_id="gw-0007",
+        site="lyon",
+        cohort="cm4",
+        parts=["mmcblk0"],
+        last_seen="2026-11-01T00:01:00Z",
+    )
+    device_id: str
+    site: str
+    cohort: str
+    parts: list[str]
+    last_seen: str | None = Field(
+        description="Of the last row that reported something a detector reads; null: none yet."
+    )
+
+
+class Forecast(BaseModel):
+    """Quantiles of what is foretold of a device or part."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "detector": "flash_wear",
+                    "device_id": "gw-0007",
+                    "part": "mmcblk0",
+                    "medium_id": "",
+                    "site": "lyon",
+                    "cohort": "cm4",
+                    "quantity": "worn_out",
+                    "unit": "ns",
+                    "p5": "2027-01-10T00:00:00Z",
+                    "p50": "2027-03-01T00:00:00Z",
+                    "p95": None,
+                }
+            ]
+        },
+    )
+    detector: str
+    device_id: str
+    part: str
+    medium_id: str
+    site: str
+    cohort: str
+    quantity: str
+    unit: str
+    p5: float | str | None = Field(description="A date where the unit is ns; null: never.")
+    p50: float | str | None
+    p95: float | str | None
+
+
+class Refusal(BaseModel):
+    """Something that was set aside, and why."""
+
+    model_config = example(
+        id="row-0011223344556677",
+        reason="out_of_range",
+        device_id="gw-0007",
+        part="",
+        ts=1793491260000000000,
+        metric="temperature.celsius",
+        value="2000.0",
+        sender="",
+        rows=1,
+    )
+    id: str
+    reason: str
+    device_id: str | None
+    part: str | None
+    ts: int | None
+    metric: str | None
+    value: str | None
+    sender: str | None = Field(description="Credential it came with; empty: refused by the engine.")
+    rows: int
+
+
+class Reading(BaseModel):
+    """A reading as the log has it, under the name it came with."""
+
+    model_config = example(
+        seq=17,
+        device_id="gw-0007",
+        ts="2026-11-01T00:01:00.000000000Z",
+        metric="node_load1",
+        value=0.4,
+        labels={"job": "node"},
+    )
+    seq: int = Field(description="Record of the log.")
+    device_id: str | None
+    ts: str | None
+    metric: str
+    value: float | str | None
+    labels: dict[str, Any]
+
+
+class Placement(BaseModel):
+    """Where a workload is."""
+
+    model_config = example(
+        workload="detect-1", place="gw-2", before="camera-1", cost_per_hour=9050, waits=False
+    )
+    workload: str
+    place: str
+    before: str
+    cost_per_hour: int = Field(description="Micro-dollars.")
+    waits: bool = Field(description="It is still where it was: its move has to wait.")
+
+
+class WhatIfAsked(BaseModel):
+    """What is to be thought different; names are of nodes, or of sites."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kill": ["gw-1"], "heat": {"lyon": 5.0}}]},
+    )
+    kill: list[str] = []
+    cordon: list[str] = []
+    heat: dict[str, float] = Field({}, description="Degrees warmer.")
+    price: dict[str, float | str] = Field({}, description='Factor, or "+10%".')
+    rtt: dict[str, float | str] = Field({}, description='Factor, or "+50%".')
+
+
+class LabelAsked(BaseModel):
+    """What a person says of a finding."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"said": "FALSE_POSITIVE", "text": "lab device"}]},
+    )
+    said: Literal["TRUE_POSITIVE", "BENIGN_POSITIVE", "FALSE_POSITIVE", "UNKNOWN"]
+    text: str = Field("", max_length=2000)
+
+
+class DecisionAsked(BaseModel):
+    """Why a decision was taken."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "window tonight"}]}
+    )
+    reason: str = Field("", max_length=2000)
+
+
+class ProposalAsked(BaseModel):
+    """An action that somebody wants; the guard judges it as one of the engine's own."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "cordon",
+                    "target": ["gw-0007"],
+                    "reason": "being repaired",
+                    "expires_s": 3600,
+                }
+            ]
+        },
+    )
+    kind: Literal[
+        "migrate",
+        "cordon",
+        "uncordon",
+        "drain",
+        "schedule_maintenance",
+        "hold_rollout",
+        "rollback_rollout",
+        "notify",
+    ]
+    target: list[str] = Field(min_length=1, max_length=1000)
+    reason: str = Field(min_length=1, max_length=2000)
+    evidence: list[str] = Field([], max_length=100)
+    params: dict[str, Any] = {}
+    expires_s: float = Field(3600.0, gt=0, le=30 * 86400.0)
+
+
+class Halted(BaseModel):
+    """Whether actions leave."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"halted": True}]})
+    halted: bool

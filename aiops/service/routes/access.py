@@ -1,0 +1,122 @@
+"""Who sent a request, and the page of a list: what all routes share."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+import msgspec
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
+from starlette.responses import Response
+
+from aiops.service.keys import Principal
+from aiops.service.models import Problem
+from aiops.service.problem import MEDIA_TYPE, Refusal
+from aiops.service.roles import Role
+from aiops.service.service import Service
+
+JSON = "application/json"
+PAGE_MOST = 1000
+
+_bearer = HTTPBearer(auto_error=False, description="A token of `aiops keys make`, or the demo's.")
+encode = msgspec.json.Encoder(enc_hook=lambda value: value.item()).encode
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind a request."""
+    return cast(Service, request.app.state.service)
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who sent a request.
+
+    Raises
+    ------
+    NotAuthenticated
+        Nobody known did.
+    """
+    return service_of(request).identity.identify(
+        request.headers.get("authorization"), request.scope.get("aiops.peer")
+    )
+
+
+def needs(role: Role) -> Any:
+    """Return a dependency that lets in who has a role, and gives who that is."""
+
+    async def check(request: Request) -> Principal:
+        who = principal_of(request)
+        who.require(role)
+        return who
+
+    check.role = role  # type: ignore[attr-defined]  # the table of roles is made from it
+    return Depends(check)
+
+
+AUTH = Depends(_bearer)
+"""Puts the credential into the OpenAPI document; `needs` is what checks it."""
+
+Limit = Annotated[int, Query(ge=1, le=PAGE_MOST, description="Entries of a page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=64, description="`next` of the page before; none: the first.")
+]
+
+
+def cursor_of(place: int) -> str:
+    """Return a place as a cursor: opaque to clients."""
+    return base64.urlsafe_b64encode(str(place).encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str | None) -> int | None:
+    """Return the place a cursor stands for; None: the beginning.
+
+    Raises
+    ------
+    Refusal
+        We made no such cursor.
+    """
+    if cursor is None:
+        return None
+    try:
+        place = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
+    except (ValueError, binascii.Error, UnicodeDecodeError):
+        place = -1
+    if not 0 <= place < 2**62:
+        raise Refusal(400, "the cursor is none of ours; take `next` of a page, or leave it out")
+    return place
+
+
+def page(items: Sequence[Any], following: int | None) -> Response:
+    """Return a page of a list."""
+    found = {"items": items, "next": None if following is None else cursor_of(following)}
+    return Response(encode(found), media_type=JSON)
+
+
+def newest_first(rows: Sequence[tuple[int, dict[str, Any]]], limit: int) -> Response:
+    """Return a page of numbered records; a full one has a next."""
+    full = len(rows) == limit
+    return page([record for _, record in rows], rows[-1][0] if full and rows else None)
+
+
+def only(**filters: str | None) -> dict[str, str]:
+    """Return the filters that were given."""
+    return {name: value for name, value in filters.items() if value}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how the OpenAPI document describes these errors."""
+    return {s: {"model": Problem, "content": {MEDIA_TYPE: {}}} for s in statuses}
+
+
+async def asked(request: Request, name: str, question: Any) -> Any:
+    """Ask the engine, at most once for each state it is in."""
+    service = service_of(request)
+    seq = service.judge.seq
+    known = service.answers.get(name)
+    if known is None or known[0] != seq:
+        found = await asyncio.wrap_future(service.judge.ask(question))
+        known = service.answers[name] = (seq, found)
+    return known[1]

@@ -1,0 +1,428 @@
+"""The service as a whole: what hangs together, and in which order it starts and ends.
+
+::
+
+    HTTP, MQTT ──► admission ──► codec ──► intake ──► durable log ──► (answer)
+                                                          │
+                                              judge: the engine, in a thread
+                                                          │
+                                                 control.db ──► outlets, API
+
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from aiops.actions.action import Action
+from aiops.connectors.durable.group import AnyFuture, GroupCommit, Receipt, Settled, settle
+from aiops.connectors.durable.log import SegmentedLog
+from aiops.connectors.inventory import read_inventory
+from aiops.connectors.models import make_rules
+from aiops.connectors.wire.decoded import Decoded, Refused
+from aiops.connectors.wire.limits import Limits
+from aiops.engine.engine import Engine
+from aiops.engine.ports import LogRecord, Position
+from aiops.errors import Busy, KeyReused, LogError, LogFull, PayloadError
+from aiops.fleet.inventory import Inventory
+from aiops.service.admission import Admission
+from aiops.service.control import Control
+from aiops.service.dispatcher import Dispatcher
+from aiops.service.identity import DemoOperator, Identity
+from aiops.service.intake import Intake
+from aiops.service.judge import Judge, TimedCheckpoint
+from aiops.service.keys import KeyStore, Principal
+from aiops.service.outlets import make_outlets
+from aiops.service.settings import Settings
+from aiops.service.warm import warm
+
+SECOND_NS = 1_000_000_000
+DECODERS = 2
+"""Threads that decode; what they run holds the interpreter's lock for most of its time."""
+logger = structlog.get_logger("aiops.service")
+
+
+class Taken(NamedTuple):
+    """What became of a payload."""
+
+    rows: int
+    refused: tuple[Refused, ...]
+    decoded: Decoded
+    seq: int
+    """Of its record in the log; 0: nothing was left to write."""
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the service keeps what in its data directory."""
+
+    data: Path
+
+    @property
+    def log(self) -> Path:
+        """Segments of the durable log."""
+        return self.data / "log"
+
+    @property
+    def control(self) -> Path:
+        """Results, decisions, messages."""
+        return self.data / "control.db"
+
+    @property
+    def state(self) -> Path:
+        """Checkpoint of the engine."""
+        return self.data / "state.npz"
+
+    @property
+    def keys(self) -> Path:
+        """Credentials."""
+        return self.data / "keys.json"
+
+    @property
+    def signer(self) -> Path:
+        """Private key that signs actions."""
+        return self.data / "signer.pem"
+
+    @property
+    def halt(self) -> Path:
+        """While this file is there, no action leaves: ``touch`` it when all else is down."""
+        return self.data / "halt"
+
+
+class Service:
+    """Everything behind the HTTP API.
+
+    Parameters
+    ----------
+    settings
+        What it is told.
+    demo
+        The operator of a demo on loopback; None: there is none.
+    on_broken
+        Called, from any thread, when the log can promise nothing any more: the process must end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        demo: DemoOperator | None = None,
+        on_broken: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        self.settings = settings
+        self.paths = Paths(settings.data)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.keys = KeyStore(self.paths.keys)
+        certificates = settings.listen.client_ca is not None
+        self.identity = Identity(self.keys, demo=demo, client_certs=certificates)
+        self.limits = Limits(settings.bounds.body_bytes, settings.bounds.unpacked_bytes)
+        self.admission = Admission(settings.bounds.in_flight_bytes)
+        self.intake = Intake(settings.bounds, settings.engine.columns)
+        self.decoders = ThreadPoolExecutor(DECODERS, "decode")
+        inventory = read_inventory(settings.inventory) if settings.inventory else Inventory()
+        told = settings.engine
+        self.engine = Engine(
+            make_rules(told.detectors, told.alarm_budget, told.wear_prior),
+            inventory=inventory,
+            layout=None,
+            epoch_s=told.epoch_s,
+            lateness_s=told.lateness_s,
+        )
+        log = settings.log
+        self.log = SegmentedLog(
+            self.paths.log, segment_bytes=log.segment_bytes, ballast_bytes=log.ballast_bytes
+        )
+        self.commit = GroupCommit(
+            self.log,
+            group_bytes=log.group_bytes,
+            queue_bytes=log.queue_bytes,
+            settle=self._settle,
+            on_broken=on_broken,
+        )
+        self.outlets = make_outlets(settings, self.paths.signer)
+        self.control = Control(
+            self.paths.control,
+            self.outlets,
+            automatic=frozenset(settings.actions.automatic),
+            halted=self.halted,
+        )
+        checkpoint = TimedCheckpoint(
+            self.paths.state, told.checkpoint_rows, told.checkpoint_s, self._saved
+        )
+        self.judge = Judge(self.engine, self.log, [self.control], checkpoint, self._hear)
+        self.dispatcher = Dispatcher(
+            self.control.pending,
+            self.control.delivered,
+            self.control.failed,
+            self.outlets,
+            firing=self.control.firing,
+        )
+        self.warm = threading.Event()
+        self.started_s = time.monotonic()
+        self.changed = _Changed()
+        self.control.on_commit = self._committed
+        self.answers: dict[str, tuple[int, Any]] = {}
+        """What the engine was asked last, with the record of the log after which."""
+        self.taken: Counter[str] = Counter()
+        """Rows taken, by protocol."""
+        self.streams = 0
+        """Streams of events that are open."""
+        self.ending = False
+        """Set when streams are to end."""
+        self._stopping = threading.Event()
+        self._beats = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._last_record_s = time.monotonic()
+        self._free_bytes = (0.0, 0)
+
+    # Starting and ending -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Restore the state and begin to judge; returns at once, and `ready` says when it is."""
+        position = self.control.meta("position")
+        if position is not None:
+            self.log.continue_after(msgspec.json.decode(position)["seq"])
+        self.judge.start(goal=self.log.last)
+        self.dispatcher.start()
+        self._beats.start()
+        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    def _warm(self) -> None:
+        warm(self.engine.rules)
+        self.warm.set()
+
+    @property
+    def ready(self) -> str:
+        """Say what is missing until requests are answered in time; empty: nothing."""
+        if self.judge.failure is not None:
+            return f"the engine stopped: {self.judge.failure}"
+        if not self.judge.caught_up.is_set():
+            return f"replaying the log: {self.judge.seq} of {self.log.last} records"
+        if not self.warm.is_set():
+            return "compiling kernels"
+        return ""
+
+    def stop(self) -> None:
+        """End in order: what was accepted is committed, judged and saved."""
+        self._stopping.set()
+        self.commit.close()
+        self.judge.stop()
+        self.dispatcher.stop()
+        self.decoders.shutdown()
+        self.log.close()
+
+    def _committed(self) -> None:
+        self.changed.announce()
+        self.dispatcher.wake()
+
+    def _saved(self, position: Position) -> None:
+        """Forget what lies before a checkpoint, as far as there is more than is to be kept."""
+        self.judge.reached(position["seq"])
+        before = self.log.newest(self.settings.log.retain_bytes)
+        self.log.trim(min(before, position["seq"] + 1))
+
+    # Taking telemetry ----------------------------------------------------------------------------
+
+    async def take(
+        self,
+        who: Principal,
+        decode: Callable[[], tuple[Decoded, bytes | None]],
+        protocol: str,
+        key: str = "",
+    ) -> Taken:
+        """Decode a payload, make it durable, and return what became of it.
+
+        `decode` runs in another thread; beside the frames it returns the payload itself where
+        that is a frame of the log already.
+
+        Raises
+        ------
+        PayloadError, TooLarge
+            It cannot be read.
+        Busy, LogFull
+            It can be sent again later.
+        LogError
+            The log is broken; nothing is acknowledged any more.
+        """
+        self.check_room()
+        loop = asyncio.get_running_loop()
+        decoded, prepared = await loop.run_in_executor(self.decoders, self._prepare, who, decode)
+        if not prepared.body:
+            return Taken(0, prepared.refused, decoded, 0, False)
+        record = LogRecord("telemetry", prepared.body, time.time_ns(), who.name, key)
+        try:
+            seq, duplicate = await self._durable(record)
+        except PayloadError as error:
+            raise KeyReused(str(error)) from error
+        if not duplicate:
+            self.taken[protocol] += prepared.rows
+        return Taken(prepared.rows, prepared.refused, decoded, seq, duplicate)
+
+    def _prepare(
+        self, who: Principal, decode: Callable[[], tuple[Decoded, bytes | None]]
+    ) -> tuple[Decoded, Any]:
+        decoded, original = decode()
+        prepared = self.intake.prepare(who, decoded, original)
+        now = time.time_ns()
+        for one in prepared.refused:
+            self.control.set_aside(one.reason, who.name, one.count, one.example, at_ns=now)
+        return decoded, prepared
+
+    async def _durable(self, record: LogRecord) -> Receipt:
+        """Put a record into the log; return its receipt once the disk has it."""
+        future = asyncio.get_running_loop().create_future()
+        self.submit(record, future)
+        receipt: Receipt = await future
+        return receipt
+
+    def submit(self, record: LogRecord, future: AnyFuture | None = None) -> AnyFuture:
+        """Put a record into the log; the future has its receipt once the disk has it."""
+        self._last_record_s = time.monotonic()
+        return self.commit.submit(record, future)
+
+    def _settle(self, settled: Sequence[Settled]) -> None:
+        """Tell those who wait for a group: in their event loop, all of one loop at once."""
+        self.judge.wake()
+        loops: dict[asyncio.AbstractEventLoop | None, list[Settled]] = {}
+        for one in settled:
+            waiting = one[0]
+            loop = waiting.get_loop() if isinstance(waiting, asyncio.Future) else None
+            loops.setdefault(loop, []).append(one)
+        for loop, some in loops.items():
+            if loop is None:
+                settle(some)
+            else:
+                loop.call_soon_threadsafe(settle, some)
+
+    def check_room(self) -> None:
+        """Raise `Busy` or `LogFull` if nothing more may be taken now."""
+        bounds = self.settings.log
+        free = self.free_bytes
+        if free < bounds.stop_free_bytes:
+            raise LogFull(f"the disk has {free >> 20} MiB left; nothing is taken")
+        if free < bounds.shed_free_bytes:
+            raise Busy(f"the disk has {free >> 20} MiB left", retry_after_s=30.0)
+        if self.backlog_bytes > bounds.backlog_bytes:
+            raise Busy("the engine is behind", retry_after_s=5.0)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """About how much of the log waits to be judged."""
+        held = self.log.last - self.log.oldest + 1
+        return int(self.log.bytes_on_disk * (self.log.last - self.judge.seq) / max(held, 1))
+
+    @property
+    def free_bytes(self) -> int:
+        """Room on the disk, looked at once a second."""
+        now = time.monotonic()
+        if now - self._free_bytes[0] >= 1.0:
+            found = os.statvfs(self.paths.data)
+            self._free_bytes = (now, found.f_bavail * found.f_frsize)
+        return int(self._free_bytes[1])
+
+    def _beat(self) -> None:
+        """Write heartbeats while everybody is silent: epochs close, and replay sees them too."""
+        every_s = float(self.settings.engine.epoch_s)
+        while not self._stopping.wait(min(every_s, 1.0)):
+            if time.monotonic() - self._last_record_s < every_s:
+                continue
+            try:
+                self.submit(LogRecord("heartbeat", b"", time.time_ns()))
+            except LogFull as error:
+                logger.warning("no heartbeat", because=str(error))
+            except LogError:
+                return
+
+    # What people say -----------------------------------------------------------------------------
+
+    async def say(self, kind: str, who: Principal, said: dict[str, Any], key: str = "") -> int:
+        """Write what a person did into the log; return its number once it has taken effect."""
+        record = LogRecord(kind, msgspec.json.encode(said), time.time_ns(), who.name, key)
+        seq, _ = await self._durable(record)
+        for _ in range(500):
+            if self.judge.seq >= seq or self.judge.failure is not None:
+                break
+            await asyncio.sleep(0.02)
+        return seq
+
+    def _hear(self, engine: Engine, number: int, record: LogRecord) -> None:
+        """Take what a person did, in its place in the log."""
+        if record.kind != "proposal":
+            self.control.hear(number, record)
+            return
+        said = msgspec.json.decode(record.body)
+        action = Action(
+            kind=said["kind"],
+            target=tuple(said["target"]),
+            reason=said["reason"],
+            evidence=tuple(said["evidence"]),
+            origin=f"operator:{record.sender}",
+            issued_ts=record.recv_ns,
+            expires_ts=record.recv_ns + int(said["expires_s"] * SECOND_NS),
+            params=said["params"],
+        )
+        for verdict in engine.propose([action], record.recv_ns):
+            body = msgspec.json.encode(
+                verdict.to_record() | {"proposed_by": record.sender},
+                enc_hook=lambda value: value.item(),
+            )
+            self.control.hear(number, record._replace(body=body))
+
+    def now_ns(self) -> int:
+        """Return the time by which people's decisions are judged, ns."""
+        return time.time_ns()
+
+    # The halt switch -----------------------------------------------------------------------------
+
+    def halted(self) -> bool:
+        """Say whether the halt switch is on."""
+        return self.paths.halt.exists()
+
+    def halt(self, who: str, on: bool) -> None:
+        """Turn the halt switch on or off: a file, so that it works when all else is down."""
+        if on:
+            self.paths.halt.write_text(f"{who}\n", encoding="utf-8")
+        else:
+            self.paths.halt.unlink(missing_ok=True)
+        self.control.note(time.time_ns(), who, "halt" if on else "resume", "", "")
+
+
+class _Changed:
+    """Wakes those who wait for new records, in whatever event loop they are."""
+
+    def __init__(self) -> None:
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._lock = threading.Lock()
+
+    def announce(self) -> None:
+        """Wake everybody."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for loop, event in waiting:
+            loop.call_soon_threadsafe(event.set)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Return when there may be something new, or after so long; say which it was."""
+        entry = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            self._waiting.add(entry)
+        try:
+            await asyncio.wait_for(entry[1].wait(), timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            with self._lock:
+                self._waiting.discard(entry)
+        return True
