@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+
 import httpcore
 
 from aiops.connectors.telling.addresses import Egress

@@ -110,7 +110,18 @@ def test_openssl_verifies_it_with_the_exported_key(tmp_path: Path) -> None:
     verdicts = {
         name: subprocess.run(
             [
-                *"openssl pkeyutl -verify -pubin -inkey key.pem -rawin -sigfile sig -in".split(),
+                *[
+                    "openssl",
+                    "pkeyutl",
+                    "-verify",
+                    "-pubin",
+                    "-inkey",
+                    "key.pem",
+                    "-rawin",
+                    "-sigfile",
+                    "sig",
+                    "-in",
+                ],
                 name,
             ],
             cwd=tmp_path,
