@@ -24,6 +24,9 @@ from aiops.errors import LogError, LogFull, TooLarge
 
 _ROOM_BYTES = 1 << 20
 """What a commit may take beyond its bodies: pages of the index, a new segment, a manifest."""
+_ASIDE = "set aside: it cannot be opened"
+_CUT = "its last write was cut off and never acknowledged, or it is damaged"
+_GONE = "what followed is not there"
 
 
 class Damage(NamedTuple):
@@ -102,7 +105,7 @@ class SegmentedLog(DurableLog):
             if not self.directory.is_dir():
                 self.directory.mkdir(mode=0o700, parents=True)
                 files.sync(self.directory.parent)
-            self._guard = _guard(self.directory)
+            self._guard: int | None = _guard(self.directory)
         except OSError as error:
             raise LogError(f"the log cannot use {self.directory}: {error}") from error
         try:
@@ -110,6 +113,9 @@ class SegmentedLog(DurableLog):
         except (apsw.Error, OSError) as error:
             self._let_go()
             raise LogError(f"the log in {self.directory} cannot be opened: {error}") from error
+        except BaseException:
+            self._let_go()
+            raise
 
     @property
     def last(self) -> int:
@@ -323,12 +329,12 @@ class SegmentedLog(DurableLog):
         if changed:
             self._files.sync(self.directory)
         self._segments = segments
-        self._next = 1 + max(
-            [0]
-            + [segment.next - 1 for segment in segments]
-            + [manifest.next - 1 for manifest in map(self._manifest, strays) if manifest]
-            + [_number(path) + ROWS_MAX - 1 for path in self._set_aside()]
-        )
+        nexts = [1, *(segment.next for segment in segments)]
+        nexts += [found.next for found in map(self._manifest, strays) if found]
+        newest = max((segment.first for segment in segments), default=0)
+        # What a newest segment that cannot be opened held, at most.
+        nexts += [_number(p) + ROWS_MAX for p in self._set_aside() if _number(p) > newest]
+        self._next = max(nexts)
         self._recv_ns = max([0, *(segment.recv_ns for segment in segments)])
         self._count_gaps()
         self._seal(*(segment for segment in segments if not segment.sealed))
@@ -349,14 +355,13 @@ class SegmentedLog(DurableLog):
 
     def _count_gaps(self) -> None:
         """Count what lies between segments, and after the last of them."""
-        spans = {_number(path): (_number(path), path.name) for path in self._set_aside()}
-        spans |= {s.first: (s.last + 1, s.path.name) for s in self._segments}
-        firsts = sorted(spans)
-        for first, following in pairwise([*firsts, self._next]):
-            end, name = spans[first]
+        ends = {_number(path): (_number(path), path.name, _ASIDE) for path in self._set_aside()}
+        for segment in self._segments:
+            cut = segment.next > segment.last + 1
+            ends[segment.first] = (segment.last + 1, segment.path.name, _CUT if cut else _GONE)
+        for first, following in pairwise([*sorted(ends), self._next]):
+            end, name, why = ends[first]
             if end < following:
-                aside = name.endswith(".damaged")
-                why = "set aside: it cannot be opened" if aside else "what follows is not there"
                 self._count(name, [Lost(end, following - 1, why)])
 
     def _load_keys(self) -> Keys:
@@ -478,7 +483,9 @@ class SegmentedLog(DurableLog):
         self._sealer.shutdown(wait=True)
         for segment in self._segments:
             segment.close()
-        os.close(self._guard)
+        if self._guard is not None:
+            os.close(self._guard)
+            self._guard = None
 
 
 def _guard(directory: Path) -> int:
