@@ -24,6 +24,8 @@ OWNER = ("device_id", "device.id", "gateway_id", "node_id")
 PLACE = ("site", "site_id", "site.id", "cohort", "cohort_id")
 ASIDE = frozenset({*TIME, *OWNER, *PLACE})
 """Names that are no readings."""
+LONGEST = 64
+"""Characters of a time."""
 
 
 def device_in(topic: str) -> str:
@@ -89,8 +91,9 @@ def _take(build: Builder, row: dict[str, Any], device: str, recv_ns: int, limits
         return
     words = labels | {name: value for name, value in row.items() if isinstance(value, str)}
     site, cohort, told = site_of(words), cohort_of(words), labels_json(labels)
+    beyond = excess("place", {"site": site or "", "cohort": cohort or ""}, limits)
     for name, value in readings.items():
-        wrong = excess(name, labels, limits)
+        wrong = beyond or excess(name, labels, limits)
         if wrong:
             build.refuse(wrong, name)
         elif isinstance(value, str | bool | int | float):
@@ -116,7 +119,7 @@ def _labels(row: dict[str, Any]) -> dict[str, str]:
 def instant(stamp: object) -> int | None:
     """Return a time, a number in a unit that its size tells or a text, in ns; None: it is none."""
     if isinstance(stamp, str):
-        return _instant_of(stamp)
+        return _instant_of(stamp) if len(stamp) <= LONGEST else None
     if isinstance(stamp, bool) or not isinstance(stamp, int | float):
         return None
     whole = floor(stamp)  # JSON knows no infinity

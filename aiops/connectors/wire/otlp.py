@@ -271,6 +271,8 @@ def _parse(request: Any, body: bytes, json: bool) -> Any:
 
 def _from_json(request: Any, body: bytes) -> Any:
     told = json_text.loads(body.decode(), object_hook=_without_ids)
+    if not isinstance(told, dict):
+        raise ValueError("it is no object")
     return json_format.ParseDict(
         told, request(), ignore_unknown_fields=True, max_recursion_depth=DEPTH
     )

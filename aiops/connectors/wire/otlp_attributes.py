@@ -48,18 +48,18 @@ class Spelling:
     def series(self, attributes: Sequence[Any], *more: tuple[str, str]) -> Series:
         """Return what attributes of a point say, and `more` labels."""
         if self._is_beyond(len(attributes)):
-            beyond = f"more than {self._limits.labels} attributes"
-            return Series(self._device, None, None, None, beyond)
+            many = f"more than {self._limits.labels} attributes"
+            return Series(self._device, None, None, None, many)
         key = (*[(a.key, a.value.string_value or text_of(a.value)) for a in attributes], *more)
         known = self._known.get(key)
         if known is None:
             told = self._told | dict(key)
+            device = self._device or device_of(told)
+            beyond: str | None = excess("attributes", told, self._limits)
+            if device and len(device.encode()) > self._limits.name_bytes:
+                beyond = f"a device's name of more than {self._limits.name_bytes} bytes"
             known = self._known[key] = Series(
-                self._device or device_of(told),
-                labels_json(told),
-                site_of(told),
-                cohort_of(told),
-                excess("attributes", told, self._limits),
+                device, labels_json(told), site_of(told), cohort_of(told), beyond
             )
         return known
 

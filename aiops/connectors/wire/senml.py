@@ -126,6 +126,8 @@ def take_pack(
             build.refuse(wrong, told)
         elif value is None:
             build.refuse("a record without a number, a truth or a text (v, vb, vs)", told)
+        elif owner and len(owner.encode()) > limits.name_bytes:
+            build.refuse(f"a device's name of more than {limits.name_bytes} bytes", metric)
         elif device not in {None, owner}:
             build.refuse(OTHER_DEVICE, told)
         elif not abs(t_s) < LATEST:

@@ -272,7 +272,7 @@ def _topic(topic: str, limits: Limits) -> Topic | None:
 
 def _payload(payload: bytes, limits: Limits) -> Payload:
     try:
-        message = Payload.FromString(payload)
+        message: Payload = Payload.FromString(payload)
     except DecodeError as found:
         raise PayloadError(f"the payload is none of Sparkplug B: {found}") from found
     most = limits.cells // len(READINGS) - 1  # and that it is connected

@@ -61,12 +61,12 @@ class Session(msgspec.Struct):
     def begin(self, birth: Payload, digest: str, bd_seq: int | None, names: Names) -> None:
         """Take the node's birth: nothing that was told before it holds.
 
-        A birth sent before the one that is known comes late, or the node's clock was set back;
-        only another birth can tell which.
+        A birth sent no later than the one that is known comes late, or the node's clock was set
+        back; only another birth can tell which.
         """
         if digest == self.digest:
             return
-        self.sure = not birth.timestamp or birth.timestamp >= self.born_ms
+        self.sure = not birth.timestamp or birth.timestamp > self.born_ms
         self.bd_seq = bd_seq
         self.seq = birth.seq
         self.born_ms = birth.timestamp
