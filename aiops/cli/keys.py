@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -125,6 +126,50 @@ def revoke(
     else:
         said = f"Certificate {store(data).revoke_certificate(certificate or '')} is revoked"
     say(console(), f"{said}: a running service refuses it within a second.")
+
+
+@keys.command()
+def certificate(
+    name: Annotated[str, typer.Argument(help="Device, or with --server host.", metavar="NAME")],
+    server: Annotated[
+        bool, typer.Option("--server", help="For the service itself, not for a device.")
+    ] = False,
+    expires: Annotated[
+        str, typer.Option(help="How long it is good for: 24h, 90d.", metavar="TIME")
+    ] = "90d",
+    out: Annotated[
+        Path, typer.Option(help="Where certificate and key are written.", metavar="DIR")
+    ] = Path("."),
+    data: Data = Path("aiops-data"),
+) -> None:
+    """Issue a certificate, of an authority that the data directory holds.
+
+    It is for beginning with mutual TLS: a device that shows its certificate needs no token, and
+    writes for itself only. A large fleet has an authority of its own.
+    """
+    try:
+        from aiops.service.authority import Authority, write_private
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"certificates need {error.name}: pip install 'aiops-edge[serve]'"
+        ) from error
+    lasts_s = seconds(expires)
+    authority = Authority(data / "authority")
+    issue = authority.for_server if server else authority.for_device
+    made = issue(name, lasts_s)
+    stem = quote(name, safe=" @+=,")
+    written, key = out / f"{stem}.pem", out / f"{stem}.key"
+    write_private(key, made.key)
+    written.write_bytes(made.certificate)
+    screen = console()
+    say(screen, f"A certificate for {name}, until {made.until:%Y-%m-%d %H:%M} UTC:")
+    for what, path in (
+        ("certificate", written),
+        ("key        ", key),
+        ("authority  ", authority.certificate),
+    ):
+        command(screen, str(path), f"  {what}  ")
+    say(screen, f"Revoke it by its serial number, {made.serial}.")
 
 
 def store(data: Path) -> KeyStore:

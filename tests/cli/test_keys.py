@@ -101,6 +101,18 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing_behind(run, tmp_path,
     assert not list(tmp_path.rglob("keys.json"))
 
 
+def test_a_certificate_is_issued_and_its_key_is_its_owners_only(run, tmp_path):
+    said = " ".join(run("certificate", "hall_1/gw", "--expires", "24h").stdout.split())
+    assert "hall_1%2Fgw.pem" in said
+    assert "aiops-data/authority/ca.pem" in said
+    assert stat.S_IMODE((tmp_path / "hall_1%2Fgw.key").stat().st_mode) == 0o600
+    assert run("revoke", "--certificate", said.split()[-1].rstrip("."))
+    run("certificate", "127.0.0.1", "--server", "--out", "issued")
+    assert (tmp_path / "issued" / "127.0.0.1.pem").exists()
+    with pytest.raises(SettingsError, match="visible ASCII"):
+        run("certificate", "gw 1")
+
+
 def test_a_role_has_to_be_given(run):
     assert "--role" in run("make", "x", code=2).output
 
