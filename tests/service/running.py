@@ -12,12 +12,12 @@ import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
 TOKEN = re.compile(r"aiops_demo_\S+")
-LISTENS = re.compile(r"listens at (\S+)")
+LISTENS = re.compile(r"listens at (\S+),")
 START_S = 90.0
 
 
@@ -34,7 +34,13 @@ class Running:
         self._config.write_text(config or "[engine]\nepoch_s = 1\nlateness_s = 0\n")
         self._ready = ready
         self.port = 0
-        self.start()
+        self._readers: list[threading.Thread] = []
+        self._clients: list[httpx.Client] = []
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
 
     def start(self) -> None:
         """Start it; again, on the port it had, with the data it has."""
@@ -60,13 +66,18 @@ class Running:
                 break
         if not url:
             raise AssertionError(f"it did not start: {''.join(self.said)}")
-        self._reader = threading.Thread(target=self.said.extend, args=(stderr,), daemon=True)
-        self._reader.start()
+        self._readers.append(threading.Thread(target=self._follow, args=(stderr,), daemon=True))
+        self._readers[-1].start()
         self.url = url
         self.port = int(url.rpartition(":")[2])
         self.client = httpx.Client(base_url=url, headers=self.headers, timeout=30.0)
+        self._clients.append(self.client)
         if self._ready and url.startswith("http:"):
             self.wait_ready()
+
+    def _follow(self, stderr: IO[str]) -> None:
+        with stderr:
+            self.said.extend(stderr)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -110,14 +121,11 @@ class Running:
         """Kill it as the kernel does."""
         self.process.kill()
         self.process.wait(30)
-        self.client.close()
 
     def stop(self) -> int:
         """Ask it to stop, as init does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self.client.close()
-        return code
+        return self.process.wait(60)
 
     def __enter__(self) -> Running:
         return self
@@ -128,13 +136,18 @@ class Running:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(30)
-        self.client.close()
-        self._reader.join(10)
+        for reader in self._readers:
+            reader.join(10)
         if self.process.stderr is not None:
             self.process.stderr.close()
+        for client in self._clients:
+            client.close()
 
 
 def until(holds: Any, timeout_s: float = 30.0, every_s: float = 0.05) -> Any:
