@@ -145,7 +145,7 @@ class Sparkplug:
         It is worth having only where the broker kept what was published in the meantime (an MQTT
         session that persists): a birth that was missed cannot always be told from the numbers.
         """
-        nodes = msgspec.to_builtins(self._sessions, str_keys=True)
+        nodes = msgspec.json.decode(msgspec.json.encode(self._sessions))
         return {"version": VERSION, "nodes": nodes}
 
     def restore(self, state: dict[str, Any]) -> None:

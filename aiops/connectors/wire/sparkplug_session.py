@@ -64,7 +64,7 @@ class Session(msgspec.Struct):
         A birth sent no later than the one that is known comes late, or the node's clock was set
         back; only another birth can tell which.
         """
-        if digest == self.digest:
+        if self.sure and digest == self.digest:
             return
         self.sure = not birth.timestamp or birth.timestamp > self.born_ms
         self.bd_seq = bd_seq
