@@ -72,7 +72,11 @@ class Files:
     def place(self, path: Path, data: bytes) -> None:
         """Make a file that is there whole and for good, or not at all."""
         aside = path.with_name(path.name + ".new")
-        self.write(aside, data)
+        try:
+            self.write(aside, data)
+        except OSError:
+            self.unlink(aside)  # it may be the last room there was
+            raise
         self.rename(aside, path)
         self.sync(path.parent)
 

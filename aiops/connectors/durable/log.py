@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
 from aiops.connectors.durable.files import REAL, Files, no_room
 from aiops.connectors.durable.keys import Keys
+from aiops.connectors.durable.opening import guard, number, open_segments, set_aside
 from aiops.connectors.durable.rows import check, key_hash, to_row
-from aiops.connectors.durable.segment import CHUNK_BYTES, ROWS_MAX, Chunk, Lost, Manifest, Segment
+from aiops.connectors.durable.segment import CHUNK_BYTES, ROWS_MAX, Chunk, Damage, Segment
 from aiops.engine.ports import DurableLog, LogRecord
 from aiops.errors import LogError, LogFull, TooLarge
 
 _ROOM_BYTES = 1 << 20
 """What a commit may take beyond its bodies: pages of the index, a new segment, a manifest."""
-_ASIDE = "set aside: it cannot be opened"
-_CUT = "its last write was cut off and never acknowledged, or it is damaged"
-_GONE = "what followed is not there"
-
-
-class Damage(NamedTuple):
-    """Records of one segment that were written and are lost."""
-
-    segment: str
-    first_seq: int
-    last_seq: int
-    """An upper bound when the end of the segment is what is missing."""
-    reason: str
 
 
 class SegmentedLog(DurableLog):
@@ -105,11 +90,16 @@ class SegmentedLog(DurableLog):
             if not self.directory.is_dir():
                 self.directory.mkdir(mode=0o700, parents=True)
                 files.sync(self.directory.parent)
-            self._guard: int | None = _guard(self.directory)
+            self._guard: int | None = guard(self.directory)
         except OSError as error:
             raise LogError(f"the log cannot use {self.directory}: {error}") from error
         try:
-            self._open()
+            opened = open_segments(files, self.directory, self._segment)
+            self._segments, self._next = opened.segments, opened.next
+            self._recv_ns = max([0, *(segment.recv_ns for segment in self._segments)])
+            self._count(opened.damage)
+            self._seal(*(segment for segment in self._segments if not segment.sealed))
+            self._check_sound()
         except (apsw.Error, OSError) as error:
             self._let_go()
             raise LogError(f"the log in {self.directory} cannot be opened: {error}") from error
@@ -218,17 +208,25 @@ class SegmentedLog(DurableLog):
         with self._writing:
             self._check_sound()
             gone = [segment for segment in self._segments[:-1] if segment.last < before]
-            aside = [path for path in self._set_aside() if self._following(path) <= before]
+            following = [*(segment.first for segment in self._segments), self._next]
+            aside = [
+                path
+                for path in set_aside(self._files, self.directory)
+                if min(first for first in following if first > number(path)) <= before
+            ]
             if not gone and not aside:
                 return
             # Readers first stop looking for them.
             self._segments = self._segments[len(gone) :]
             try:
-                for segment in gone:
-                    segment.remove()
-                for path in aside:
-                    self._files.unlink(path)
-                self._files.sync(self.directory)
+                try:
+                    self._take_away(gone, aside)
+                except OSError as error:
+                    if not _full(error):
+                        raise
+                    # Some file systems need room even to take a file away.
+                    self._files.unlink(self._ballast)
+                    self._take_away(gone, aside)
             except (apsw.Error, OSError) as error:
                 self.broken = f"trimming failed: {error}"
                 raise LogError(self._why()) from error
@@ -252,26 +250,24 @@ class SegmentedLog(DurableLog):
         """
         with self._writing:
             if self._next <= seq:
-                self._count("", [Lost(self._next, seq, "acknowledged, and not there any more")])
+                gone = Damage("", self._next, seq, "acknowledged, and not there any more")
+                self._count([gone])
                 self._retire()
                 self._next = seq + 1
 
     def verify(self) -> list[Damage]:
         """Read all of the log, compare sealed segments with their manifests, return all damage."""
         for segment in self._segments:
-            name = segment.path.name
-            try:
-                said = segment.differs() if segment.sealed else ""
-            except OSError as error:
-                said = f"its file or manifest cannot be read: {error}"
-            before, after = len(self.damage), segment.first - 1
+            said = segment.differs() if segment.sealed else ""
+            lost, after = 0, segment.first - 1
             while after < segment.last and not segment.removed:
                 chunk = segment.fetch(after)
-                self._count(name, chunk.lost)
+                self._count(chunk.damage)
+                lost += len(chunk.damage)
                 after = chunk.last
-            if said and not segment.removed and len(self.damage) == before:
-                no_record = Lost(segment.first, segment.first - 1, f"{said}; its records are whole")
-                self._count(name, [no_record])
+            if said and not lost and not segment.removed:
+                why = f"{said}; its records are whole"
+                self._count([Damage(segment.path.name, segment.first, segment.first - 1, why)])
         return list(self.damage)
 
     def close(self) -> None:
@@ -282,96 +278,14 @@ class SegmentedLog(DurableLog):
             self._let_go()
             self.broken = self.broken or "it is closed"
 
-    # Opening --------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        names = self._files.names(self.directory)
-        bases = {name for name in names if name.endswith(".db")}
-        segments: list[Segment] = []
-        strays: list[Path] = []
-        changed = False
-        for name in names:
-            path = self.directory / name
-            base = name.partition("-")[0]
-            if name.endswith((".new", "-shm")):
-                self._files.unlink(path)  # half made: never opened
-                changed = True
-            elif name.endswith(".sealed") and f"{path.stem}.db" not in bases:
-                strays.append(path)
-            elif name.endswith(("-wal", "-journal")) and base not in bases:
-                self._files.rename(path, path.with_name(f"{name}.damaged"))
-                changed = True
-        for name in sorted(bases):
-            path = self.directory / name
-            segment = self._segment.find_sealed(self._files, path)
-            if segment is None:
-                recovered = self._segment.recover(self._files, path)
-                if recovered is None:
-                    for file in (path, Path(f"{path}-wal"), Path(f"{path}-journal")):
-                        if file.name in names:
-                            self._files.rename(file, file.with_name(f"{file.name}.damaged"))
-                    changed = True
-                    continue
-                segment, lost = recovered
-                self._count(name, lost)
-                if segment.next == segment.first:  # nothing was ever committed
-                    segment.remove()
-                    changed = True
-                    continue
-            else:
-                for kind in ("wal", "journal"):  # taken away before, but not for good
-                    self._files.unlink(Path(f"{path}-{kind}"))
-            segments.append(segment)
-        oldest = min((segment.first for segment in segments), default=0)
-        for path in [path for path in strays if _number(path) < oldest]:
-            self._files.unlink(path)  # left over from trimming
-            strays.remove(path)
-        if changed:
-            self._files.sync(self.directory)
-        self._segments = segments
-        nexts = [1, *(segment.next for segment in segments)]
-        nexts += [found.next for found in map(self._manifest, strays) if found]
-        newest = max((segment.first for segment in segments), default=0)
-        # What a newest segment that cannot be opened held, at most.
-        nexts += [_number(p) + ROWS_MAX for p in self._set_aside() if _number(p) > newest]
-        self._next = max(nexts)
-        self._recv_ns = max([0, *(segment.recv_ns for segment in segments)])
-        self._count_gaps()
-        self._seal(*(segment for segment in segments if not segment.sealed))
-        if self.broken:
-            raise LogError(self._why())
-
-    def _manifest(self, path: Path) -> Manifest | None:
-        return Manifest.load(self._files.read(path))
-
-    def _set_aside(self) -> list[Path]:
-        names = self._files.names(self.directory)
-        return [self.directory / name for name in names if name.endswith(".damaged")]
-
-    def _following(self, path: Path) -> int:
-        """Return the number of the first segment after one that was set aside."""
-        firsts = (segment.first for segment in self._segments)
-        return min((first for first in firsts if first > _number(path)), default=self._next)
-
-    def _count_gaps(self) -> None:
-        """Count what lies between segments, and after the last of them."""
-        ends = {_number(path): (_number(path), path.name, _ASIDE) for path in self._set_aside()}
-        for segment in self._segments:
-            cut = segment.next > segment.last + 1
-            ends[segment.first] = (segment.last + 1, segment.path.name, _CUT if cut else _GONE)
-        for first, following in pairwise([*sorted(ends), self._next]):
-            end, name, why = ends[first]
-            if end < following:
-                self._count(name, [Lost(end, following - 1, why)])
-
     def _load_keys(self) -> Keys:
         keys = Keys()
         for segment in self._segments:
             try:
                 keys.add(segment.keys())
             except apsw.Error as error:
-                said = f"its keys cannot be read: {error}"
-                self._count(segment.path.name, [Lost(segment.first, segment.first - 1, said)])
+                why = f"its keys cannot be read: {error}"
+                self._count([Damage(segment.path.name, segment.first, segment.first - 1, why)])
         return keys
 
     # Writing --------------------------------------------------------------------------------------
@@ -450,6 +364,13 @@ class SegmentedLog(DurableLog):
             "trim the log or free some"
         )
 
+    def _take_away(self, segments: Sequence[Segment], paths: Sequence[Path]) -> None:
+        for segment in segments:
+            segment.remove()
+        for path in paths:
+            self._files.unlink(path)
+        self._files.sync(self.directory)
+
     def _check_sound(self) -> None:
         if self.broken:
             raise LogError(self._why())
@@ -468,16 +389,16 @@ class SegmentedLog(DurableLog):
         at = max(0, bisect_right(segments, after, key=lambda segment: segment.first) - 1)
         for segment in segments[at:]:
             if segment.last > after:
-                chunk = segment.fetch(after, room)
-                self._count(segment.path.name, chunk.lost)
+                try:
+                    chunk = segment.fetch(after, room)
+                except apsw.Error as error:
+                    raise LogError(f"{segment.path.name} cannot be read now: {error}") from error
+                self._count(chunk.damage)
                 return chunk
         return Chunk([], [], after)
 
-    def _count(self, name: str, lost: Sequence[Lost]) -> None:
-        for one in lost:
-            damage = Damage(name, *one)
-            if damage not in self.damage:
-                self.damage.append(damage)
+    def _count(self, damage: Sequence[Damage]) -> None:
+        self.damage += [one for one in damage if one not in self.damage]
 
     def _let_go(self) -> None:
         self._sealer.shutdown(wait=True)
@@ -488,22 +409,5 @@ class SegmentedLog(DurableLog):
             self._guard = None
 
 
-def _guard(directory: Path) -> int:
-    """Take the lock that keeps other processes out; it goes when the process does."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LogError(
-            f"another process has the log in {directory} open: stop it, or use another directory"
-        ) from error
-    return descriptor
-
-
 def _full(error: Exception) -> bool:
     return no_room(error) if isinstance(error, OSError) else isinstance(error, apsw.FullError)
-
-
-def _number(path: Path) -> int:
-    return int(path.name.partition(".")[0])

@@ -13,6 +13,9 @@ from aiops.errors import PayloadError, TooLarge
 RECORD_BYTES_MAX = 64 << 20
 """Of one body; also what SQLite is told, so that a damaged length does not become memory."""
 
+ROW_BYTES = 128
+"""What a row is taken to need beside its body."""
+
 COLUMNS = "seq, kind, recv_ns, sender, key, checksum, body"
 INSERT = f"INSERT INTO records({COLUMNS}, key_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SCHEMA = """

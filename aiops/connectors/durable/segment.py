@@ -7,12 +7,9 @@ database proper and writes a manifest beside it with its SHA-256; from then on i
 from __future__ import annotations
 
 import functools
-import json
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
@@ -20,8 +17,11 @@ from urllib.parse import quote
 import apsw
 
 from aiops.connectors.durable.files import Files
-from aiops.connectors.durable.rows import COLUMNS, INSERT, RECORD_BYTES_MAX, SCHEMA, from_row
+from aiops.connectors.durable.manifest import FORMAT, Manifest
+from aiops.connectors.durable.rows import INSERT, RECORD_BYTES_MAX, ROW_BYTES, SCHEMA
+from aiops.connectors.durable.scan import Scan
 from aiops.engine.ports import LogRecord
+from aiops.errors import LogError
 
 ROWS_MAX = 1 << 20
 """Of one segment. When its end is lost, numbering goes on `ROWS_MAX` after its first: no number
@@ -32,11 +32,6 @@ PAGE_BYTES = 1 << 14
 
 CHUNK_BYTES = 4 << 20
 """Of bodies, read at a time."""
-
-ROW_BYTES = 128
-"""What a row is taken to need beside its body."""
-
-FORMAT = 1
 
 _NOT_ITS_FAULT = (
     apsw.BusyError,
@@ -52,11 +47,15 @@ _WAL_HEAD = 32
 _WAL_FRAME = 24 + PAGE_BYTES
 
 
-class Lost(NamedTuple):
-    """Records that were written and cannot be read."""
+class Damage(NamedTuple):
+    """Records of one segment that were written and are lost."""
 
-    first: int
-    last: int
+    segment: str
+    """Name of its file."""
+    first_seq: int
+    last_seq: int
+    """An upper bound when the end of the segment is what is missing; less than `first_seq`: the
+    file is damaged, and all its records are whole."""
     reason: str
 
 
@@ -64,39 +63,9 @@ class Chunk(NamedTuple):
     """What a segment holds after some record."""
 
     rows: list[tuple[int, LogRecord]]
-    lost: list[Lost]
+    damage: list[Damage]
     last: int
-    """All up to this number is in `rows` or `lost`."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is known of a sealed segment without opening it."""
-
-    first: int
-    last: int
-    next: int
-    """The number after its own, or a later one, when it may have held more than is left."""
-    recv_ns: int
-    """Of its last record."""
-    size: int
-    """Of the database, bytes."""
-    sha256: str
-    format: int = FORMAT
-
-    def dump(self) -> bytes:
-        """Return it as a line of JSON after its checksum."""
-        text = json.dumps(asdict(self), sort_keys=True).encode()
-        return b"%08x %s\n" % (zlib.crc32(text), text)
-
-    @classmethod
-    def load(cls, line: bytes) -> Manifest | None:
-        """Read it; None: it is damaged, or of another format."""
-        said, _, text = line.rstrip(b"\n").partition(b" ")
-        if said != b"%08x" % zlib.crc32(text):
-            return None
-        fields = json.loads(text)
-        return cls(**fields) if fields.get("format") == FORMAT else None
+    """All up to this number is in `rows` or `damage`."""
 
 
 class Segment:
@@ -126,6 +95,7 @@ class Segment:
         self._files = files
         self._manifest = path.with_suffix(".sealed")
         self._sealed_bytes = 0
+        self._settled = False  # no WAL is needed to read it
         self._connection: apsw.Connection | None = None
         self._lock = threading.RLock()  # of the connection
         self._sealing = threading.RLock()
@@ -152,7 +122,7 @@ class Segment:
         return segment
 
     @classmethod
-    def recover(cls, files: Files, path: Path) -> tuple[Segment, list[Lost]] | None:
+    def recover(cls, files: Files, path: Path) -> tuple[Segment, list[Damage]] | None:
         """Open one that was not sealed, and read it all; None: it cannot be opened."""
         segment = cls(files, path)
         # SQLite throws the WAL of an empty database away: look before it is asked.
@@ -171,15 +141,15 @@ class Segment:
             segment.close()
             return None
         segment.last = segment.first - 1 if last is None else last
-        lost: list[Lost] = []
+        damage: list[Damage] = []
         chunk = Chunk([], [], segment.first - 1)
         while chunk.last < segment.last:
             chunk = segment.fetch(chunk.last)
-            lost += chunk.lost
+            damage += chunk.damage
             segment.recv_ns = max([segment.recv_ns, *(r.recv_ns for _, r in chunk.rows)])
-        whole = not lost and not segment._cut_off(max(frames, 0))
+        whole = not damage and not segment._cut_off(max(frames, 0))
         segment.next = segment.last + 1 if whole else segment.first + ROWS_MAX
-        return segment, lost
+        return segment, damage
 
     @property
     def size(self) -> int:
@@ -207,26 +177,19 @@ class Segment:
 
     def fetch(self, after: int, room: int = CHUNK_BYTES) -> Chunk:
         """Read about `room` bytes on after a record; what is damaged is skipped and told."""
-        found: list[tuple[int, LogRecord]] = []
-        lost: list[Lost] = []
         at = max(after, self.first - 1)
         try:
             with self._reading() as connection:
-                last = self.last
-                try:
-                    at = _scan(connection, at, last, room, found)
-                except _Muddled:
-                    at = found[-1][0] if found else at
-                    at = _one_by_one(connection, at, last, room, found, lost)
-        except apsw.Error as error:
+                scan = Scan(connection, at, self.last, room)
+            return Chunk(scan.rows, self._damage(scan.lost), scan.at)
+        except (apsw.Error, LogError) as error:
             if self.removed:
                 return Chunk([], [], self.last)
-            if isinstance(error, _NOT_ITS_FAULT):
+            missing = isinstance(error, apsw.CantOpenError) and not self._files.size(self.path)
+            if isinstance(error, (LogError, *_NOT_ITS_FAULT)) and not missing:
                 raise
-            last = self.last
-            lost.append(Lost(at + 1, last, f"cannot be opened: {error}"))
-            at = last
-        return Chunk(found, _joined(lost), at)
+            why = f"its file cannot be opened: {error}"
+            return Chunk([], [Damage(self.path.name, at + 1, self.last, why)], self.last)
 
     def keys(self) -> list[tuple[int, int]]:
         """Return hash and number of each record that has a key."""
@@ -255,6 +218,7 @@ class Segment:
                     mode = self._value("PRAGMA journal_mode=DELETE")  # takes the WAL away
                     if mode != "delete":
                         raise apsw.IOError(f"{self.path.name} cannot leave WAL mode: {mode}")
+                    self._settled = True
                     self.close()
             manifest = Manifest(
                 self.first,
@@ -269,13 +233,17 @@ class Segment:
 
     def differs(self) -> str:
         """Tell how a sealed segment differs from its manifest; empty: it does not."""
-        manifest = Manifest.load(self._files.read(self._manifest))
-        if manifest is None:
-            return "its manifest is damaged"
-        size = self._files.size(self.path)
-        if size != manifest.size:
-            return f"it has {size} bytes and was sealed with {manifest.size}"
-        return "" if self._files.digest(self.path) == manifest.sha256 else "its SHA-256 is another"
+        try:
+            manifest = Manifest.load(self._files.read(self._manifest))
+            size = self._files.size(self.path)
+            if manifest is None:
+                return "its manifest is damaged"
+            if size != manifest.size:
+                return f"it has {size} bytes and was sealed with {manifest.size}"
+            same = self._files.digest(self.path) == manifest.sha256
+        except OSError as error:
+            return f"it cannot be compared with its manifest: {error}"
+        return "" if same else "its SHA-256 is another"
 
     def remove(self) -> None:
         """Take it off the disk; the directory is not flushed."""
@@ -292,6 +260,16 @@ class Segment:
                 self._connection.close()
                 self._connection = None
 
+    def _damage(self, lost: list[tuple[int, str]]) -> list[Damage]:
+        """Return runs of records that are lost for one reason."""
+        runs: list[Damage] = []
+        for seq, reason in lost:
+            if runs and runs[-1].reason == reason and runs[-1].last_seq == seq - 1:
+                runs[-1] = runs[-1]._replace(last_seq=seq)
+            else:
+                runs.append(Damage(self.path.name, seq, seq, reason))
+        return runs
+
     def _own_files(self) -> list[Path]:
         # The database first: without it the others are strays, which opening the log clears.
         sides = [Path(f"{self.path}-{kind}") for kind in ("wal", "journal")]
@@ -300,7 +278,7 @@ class Segment:
     def _take(self, manifest: Manifest) -> None:
         self.last, self.next, self.recv_ns = manifest.last, manifest.next, manifest.recv_ns
         self._sealed_bytes = manifest.size + len(manifest.dump())
-        self.sealed = True
+        self.sealed = self._settled = True
 
     def _open_to_write(self) -> None:
         connection = apsw.Connection(
@@ -325,6 +303,8 @@ class Segment:
             if self._connection is not None:
                 yield self._connection
                 return
+            if not self._settled:
+                raise LogError(f"{self.path.name} is closed: open the log to read it")
         connection = apsw.Connection(
             f"file:{quote(str(self.path))}?immutable=1",
             flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
@@ -351,80 +331,6 @@ class Segment:
         data = self._files.read(wal)
         starts = range(_WAL_HEAD + frames * _WAL_FRAME, len(data) - 7, _WAL_FRAME)
         return any(any(data[start + 4 : start + 8]) for start in starts)
-
-
-class _Muddled(Exception):
-    """Rows do not come as they were written; each has to be asked for by its number."""
-
-
-def _scan(
-    connection: apsw.Connection,
-    at: int,
-    last: int,
-    room: int,
-    found: list[tuple[int, LogRecord]],
-) -> int:
-    query = f"SELECT {COLUMNS} FROM records WHERE seq > ? ORDER BY seq"
-    try:
-        with closing(connection.cursor()) as cursor:
-            for row in cursor.execute(query, (at,)):
-                seq = row[0]
-                if not at < seq <= last:
-                    break
-                if seq > at + 1:
-                    raise _Muddled
-                record = from_row(row)
-                if record is None:
-                    raise _Muddled
-                found.append((seq, record))
-                at = seq
-                room -= len(record.body) + ROW_BYTES
-                if room <= 0:
-                    return at
-    except apsw.NoMemError:
-        raise
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise _Muddled from error
-    if at < last:
-        raise _Muddled
-    return at
-
-
-def _one_by_one(
-    connection: apsw.Connection,
-    at: int,
-    last: int,
-    room: int,
-    found: list[tuple[int, LogRecord]],
-    lost: list[Lost],
-) -> int:
-    query = f"SELECT {COLUMNS} FROM records WHERE seq = ?"
-    while at < last and room > 0:
-        at += 1
-        try:
-            row = connection.execute(query, (at,)).fetchall()
-        except apsw.NoMemError:
-            raise
-        except (apsw.Error, UnicodeDecodeError) as error:
-            lost.append(Lost(at, at, f"cannot be read: {type(error).__name__}"))
-            continue
-        record = from_row(row[0]) if row else None
-        if record is None or row[0][0] != at:
-            lost.append(Lost(at, at, "wrong checksum" if row else "not there"))
-        else:
-            found.append((at, record))
-            room -= len(record.body) + ROW_BYTES
-    return at
-
-
-def _joined(lost: list[Lost]) -> list[Lost]:
-    joined: list[Lost] = []
-    for one in lost:
-        if joined and joined[-1].last + 1 == one.first and joined[-1].reason == one.reason:
-            joined[-1] = joined[-1]._replace(last=one.last)
-        else:
-            joined.append(one)
-    return joined
 
 
 @functools.cache
