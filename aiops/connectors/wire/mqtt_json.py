@@ -10,11 +10,11 @@ import msgspec
 import pyarrow as pa
 
 from aiops.connectors.wire.build import Builder
-from aiops.connectors.wire.decoded import Decoded
+from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.naming import cohort_of, excess, labels_json, site_of
 from aiops.connectors.wire.senml import OTHER_DEVICE, is_pack, parsed, take_pack
-from aiops.errors import PayloadError
+from aiops.errors import PayloadError, TooLarge
 from aiops.telemetry.normalised import NO_TIME
 from aiops.telemetry.times import NS_PER, UNITS, read_times
 
@@ -22,7 +22,9 @@ TIME = ("ts", "timestamp", "time")
 OWNER = ("device_id", "device.id", "gateway_id", "node_id")
 """Names under which a body says whose it is; ``device`` may be a disk."""
 PLACE = ("site", "site_id", "site.id", "cohort", "cohort_id")
-ASIDE = frozenset({*TIME, *OWNER, *PLACE})
+NUMBER = ("seq", "epoch")
+"""Names under which a device numbers what it publishes, so that it can be told it was taken."""
+ASIDE = frozenset({*TIME, *OWNER, *PLACE, *NUMBER})
 """Names that are no readings."""
 LONGEST = 64
 """Characters of a time."""
@@ -62,10 +64,13 @@ def decode(topic: str, body: bytes, recv_ns: int, limits: Limits) -> Decoded:
         raise PayloadError(f"the topic's device has more than {limits.name_bytes} bytes")
     told = parsed(body)
     build = Builder(limits)
+    rows = told if isinstance(told, list) else [told]
+    if len(rows) > limits.cells // len(READINGS):
+        raise TooLarge(f"{len(rows)} rows in one body; send them in several")
     if is_pack(told):
-        take_pack(build, told, device, recv_ns, limits)
+        take_pack(build, rows, device, recv_ns, limits)
         return build.decoded()
-    for row in told if isinstance(told, list) else [told]:
+    for row in rows:
         if isinstance(row, dict):
             _take(build, row, device, recv_ns, limits)
         else:

@@ -37,6 +37,8 @@ DEPTH = 64
 """Messages within messages of a JSON body; protobuf's own bound on binary ones is 100."""
 NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+CELLS = 8
+"""What each object of a JSON body counts as: empty ones take three bytes, and time all the same."""
 MESSAGE = 1000
 """Characters of an answer's message."""
 
@@ -56,7 +58,7 @@ def decode_metrics(body: bytes, recv_ns: int, limits: Limits, json: bool = False
     TooLarge
         It holds more readings than is allowed.
     """
-    request = _parse(ExportMetricsServiceRequest, body, json)
+    request = _parse(ExportMetricsServiceRequest, body, limits, json)
     build = Builder(limits)
     counted = _Counted(limits)
     for resource in counted(request.resource_metrics):
@@ -84,7 +86,7 @@ def decode_logs(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -
     TooLarge
         It holds more records than is allowed.
     """
-    request = _parse(ExportLogsServiceRequest, body, json)
+    request = _parse(ExportLogsServiceRequest, body, limits, json)
     build = Builder(limits)
     counted = _Counted(limits)
     for resource in counted(request.resource_logs):
@@ -255,8 +257,11 @@ def _written(response: Any, json: bool) -> bytes:
 # Bodies ------------------------------------------------------------------------------------------
 
 
-def _parse(request: Any, body: bytes, json: bool) -> Any:
+def _parse(request: Any, body: bytes, limits: Limits, json: bool) -> Any:
     """Return the body as a message of a class."""
+    most = limits.cells // CELLS
+    if json and body.count(b"{") > most:
+        raise TooLarge(f"more than {most} objects in one body; send it in several, or as protobuf")
     read = partial(_from_json, request) if json else request.FromString
     try:
         return read(body)

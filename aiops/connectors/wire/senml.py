@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from aiops.connectors.wire.build import Builder
-from aiops.connectors.wire.decoded import Decoded
+from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.naming import excess, labels_json
-from aiops.errors import PayloadError
+from aiops.errors import PayloadError, TooLarge
 
 VERSION = 10
 """Of RFC 8428; a pack of a later one cannot be read (section 4.4)."""
@@ -69,6 +69,8 @@ def decode(body: bytes, recv_ns: int, limits: Limits, device: str | None = None)
     told = parsed(body)
     if not is_pack(told):
         raise PayloadError(NO_PACK)
+    if len(told) > limits.cells // len(READINGS):
+        raise TooLarge(f"{len(told)} records in one body; send them in several")
     build = Builder(limits)
     take_pack(build, told, device, recv_ns, limits)
     return build.decoded()

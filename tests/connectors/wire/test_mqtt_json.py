@@ -76,6 +76,13 @@ def test_what_names_another_device_is_refused(name):
     assert told(decoded) == [("gw-1", "c", 3.0, 0)]
 
 
+def test_the_number_of_a_message_is_no_reading_and_no_label():
+    body = [{"seq": 7, "epoch": 2, "a": 1}, {"seq": 8, "metric": "b", "value": 2}]
+    decoded = take(body)
+    assert told(decoded) == [("gw-1", "a", 1.0, 0), ("gw-1", "b", 2.0, 0)]
+    assert [row["labels"] for row in rows(decoded)] == [None, None]
+
+
 def test_what_is_no_reading_is_refused_and_counted():
     decoded = take([5, {"a": [1], "b": {"c": 1}, "": 1, "n" * 300: 1, "t": "x" * 5000, "ok": 1}])
     assert {one.reason: one.count for one in decoded.refused} == {
@@ -153,6 +160,16 @@ def test_what_is_no_json_of_readings_is_said_to_be_none(body):
 def test_more_readings_than_allowed_are_too_many():
     with pytest.raises(TooLarge, match="more than 100 readings"):
         decode(TOPIC, json.dumps({f"m{i}": i for i in range(101)}).encode(), NOW, Limits(cells=700))
+
+
+@pytest.mark.parametrize("first", [b"", b'{"n":"a"},'])
+def test_more_rows_than_allowed_are_too_many_though_they_are_empty(first):
+    body = b"[" + first + b",".join([b"{}"] * 101) + b"]"
+    with pytest.raises(TooLarge, match="in one body"):
+        decode(TOPIC, body, NOW, Limits(cells=700))
+    if first:
+        with pytest.raises(TooLarge, match="records in one body"):
+            senml.decode(body, NOW, Limits(cells=700))
 
 
 # SenML -------------------------------------------------------------------------------------------

@@ -452,6 +452,13 @@ def test_more_messages_than_allowed_are_too_many_before_any_is_read(body):
         decode_metrics(body, NOW, few)
 
 
+def test_more_objects_of_json_than_allowed_are_too_many_before_any_is_read():
+    body = b'{"resourceMetrics":[' + b",".join([b"{}"] * 1000) + b"]}"
+    assert decode_metrics(body, NOW, Limits(cells=8 * 1001), json=True).tables == ()
+    with pytest.raises(TooLarge, match="more than 1000 objects"):
+        decode_metrics(body, NOW, Limits(cells=8 * 1000), json=True)
+
+
 def test_many_empty_attributes_are_counted_and_not_read():
     resource = wrapped(1, b"\x0a\x00" * 5000)
     points = wrapped(
