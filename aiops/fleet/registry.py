@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from aiops.fleet.inventory import Inventory
 from aiops.kernels.rows import I4, I8
+from aiops.telemetry.columns import Remembered
 from aiops.telemetry.normalised import Encoded, NormalisedFrame
 
 Identity = tuple[str, str, str]
@@ -33,7 +34,7 @@ class Registry:
         self._root: list[int] = []
         self._site: list[int] = []
         self._cohort: list[int] = []
-        self._seen: tuple[Sequence[str], I4] | None = None
+        self._tables: Remembered[I4] = Remembered()
         none = np.zeros(0, dtype=np.int32)
         self._cached: tuple[I4, I4, I4] = (none, none, none)
 
@@ -104,7 +105,7 @@ class Registry:
                     table[code] = self._register(
                         (values[code], "", ""), frame, int(first_row[code])
                     )
-                self._seen = (values, table)
+                self._remember(values, table)
         resolved: I4 = table[codes]
         return resolved
 
@@ -113,17 +114,21 @@ class Registry:
 
         Live frames repeat their dictionary; looking it up once is most of the cost of admission.
         """
-        if self._seen is not None:
-            seen, table = self._seen
-            if seen is values or (len(seen) == len(values) and seen == values):
-                return table
+        known = self._tables.get(id(values))
+        if known is not None:
+            return known
         index = self._index
         table = np.fromiter(
             (index.get((value, "", ""), -1) for value in values), np.int32, count=len(values)
         )
         table = np.append(table, np.int32(-1))
-        self._seen = (values, table)
+        self._remember(values, table)
         return table
+
+    def _remember(self, values: Sequence[str], table: I4) -> None:
+        """Keep the table of names that are all known: it stays as it is."""
+        if (table[:-1] >= 0).all():
+            self._tables.put(id(values), values, table)
 
     def _register(self, identity: Identity, frame: NormalisedFrame | None, row: int) -> int:
         device_id, part, medium_id = identity
@@ -171,7 +176,7 @@ class Registry:
         self.sites, self.cohorts = list(saved["sites"]), list(saved["cohorts"])
         self._root, self._site = list(saved["root"]), list(saved["site"])
         self._cohort = list(saved["cohort"])
-        self._seen = None
+        self._tables = Remembered()
 
 
 def _combine(frame: NormalisedFrame) -> tuple[I4, list[Identity]]:

@@ -22,7 +22,7 @@ from aiops.errors import Busy, FrameError, PayloadError
 from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.service.keys import Principal
 from aiops.service.settings import Bounds
-from aiops.telemetry.columns import column_of, read_names
+from aiops.telemetry.columns import Remembered, column_of, read_names
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalised import Encoded
 
@@ -73,6 +73,7 @@ class Intake:
         self._clock = clock
         self._lock = threading.Lock()
         self._devices: dict[str, int] = {}
+        self._places: Remembered[I4] = Remembered()
         self._metrics: set[str] = set()
         self._series = SeriesSet(bounds.series)
         self._tokens = np.zeros(0)
@@ -213,6 +214,9 @@ class Intake:
     def _index(self, device: Encoded, foreign: B1 | None) -> I4:
         """Return the place [k + 1] of each name among all devices; -1: none, or none is left."""
         names = device.value
+        remembered = self._places.get(id(names))
+        if remembered is not None:
+            return remembered
         known = self._devices
         place = np.fromiter((known.get(name, -1) for name in names), np.int32, len(names))
         missing = np.flatnonzero(place < 0)
@@ -225,7 +229,10 @@ class Intake:
                     break
                 place[k] = known[name] = len(known)
             self._grow()
-        return np.append(place, np.int32(-1))
+        place = np.append(place, np.int32(-1))
+        if (place[:-1] >= 0).all():
+            self._places.put(id(names), names, place)
+        return place
 
     def _grow(self) -> None:
         missing = len(self._devices) - len(self._tokens)

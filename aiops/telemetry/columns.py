@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,8 @@ from pyarrow import types
 
 from aiops.kernels.rows import B1, F8, I4
 from aiops.telemetry.normalised import Encoded
+
+V = TypeVar("V")
 
 TEXT_MAX = 120
 """Longest text kept of a value that was set aside."""
@@ -154,33 +158,75 @@ def read_names(array: pa.Array) -> Encoded:
     code, entries = codes_of(array.indices), whole(pa.chunked_array([array.dictionary]))
     if not (types.is_string(entries.type) or types.is_large_string(entries.type)):
         return _distinct(code, [_name(scalar) for scalar in entries])
-    return _SPELT.encode(code, entries)
+    return _spelt(code, entries)
 
 
-class _Dictionaries:
-    """The last few dictionaries as lists of names.
+NAMES_REMEMBERED = 1 << 20
+"""Names in the lists that are handed out again."""
 
-    A live stream sends the same names with every frame; spelling them out again would be most of
-    the cost of reading it. The same list is handed out again, so that others may know it by sight.
+
+class Remembered(Generic[V]):
+    """What was found out about the last few lists of names, which are known by sight.
+
+    A live stream sends the same names with every frame; spelling them out and looking them up
+    again would be most of the cost of reading it. Safe to use from several threads.
     """
 
-    def __init__(self, kept: int) -> None:
-        self._kept = kept
-        self._seen: list[tuple[pa.Array, list[str]]] = []
+    def __init__(self) -> None:
+        self._found: OrderedDict[object, tuple[Sequence[str], V]] = OrderedDict()
+        self._names = 0
+        self._lock = threading.Lock()
 
-    def encode(self, code: I4, entries: pa.Array) -> Encoded:
-        """Return a column of codes into `entries`, which are strings, with its names."""
-        for known, names in self._seen:
-            if len(known) == len(entries) and known.equals(entries):
-                return Encoded(code, names)
+    def get(self, key: object) -> V | None:
+        """Return what was put under a key, or None."""
+        with self._lock:
+            found = self._found.get(key)
+            if found is None:
+                return None
+            self._found.move_to_end(key)
+            return found[1]
+
+    def put(self, key: object, names: Sequence[str], value: V) -> None:
+        """Remember what was found out about a list of names, and forget what is too much.
+
+        The key may be the ``id`` of the list: it stays alive as long as it is remembered.
+        """
+        with self._lock:
+            known = self._found.pop(key, None)
+            self._names += len(names) - (0 if known is None else len(known[0]))
+            self._found[key] = names, value
+            while self._names > NAMES_REMEMBERED and len(self._found) > 1:
+                _, (forgotten, _) = self._found.popitem(last=False)
+                self._names -= len(forgotten)
+
+
+_SPELT: Remembered[list[str]] = Remembered()
+
+
+def _spelt(code: I4, entries: pa.Array) -> Encoded:
+    """Return a column of codes into `entries`, which are strings, with its names."""
+    key = _fingerprint(entries)
+    names = _SPELT.get(key)
+    if names is None:
         names = entries.to_pylist()
         if entries.null_count or len(set(names)) < len(names):
             return _distinct(code, names)
-        self._seen = [(entries, names), *self._seen[: self._kept - 1]]
-        return Encoded(code, names)
+        _SPELT.put(key, names, names)
+    return Encoded(code, names)
 
 
-_SPELT = _Dictionaries(kept=8)
+def _fingerprint(strings: pa.Array) -> tuple[int, bytes]:
+    """Return what tells arrays of strings apart: a hash of lengths and letters, 128 bits."""
+    wide = types.is_large_string(strings.type)
+    n, start = len(strings), strings.offset
+    _, bounds, letters = strings.buffers()
+    digest = hashlib.blake2b(digest_size=16)
+    if n:
+        ends = np.frombuffer(bounds, np.int64 if wide else np.int32)[start : start + n + 1]
+        digest.update(np.diff(ends).tobytes())
+        if letters is not None:
+            digest.update(memoryview(letters)[int(ends[0]) : int(ends[-1])])
+    return n, digest.digest()
 
 
 def _name(scalar: pa.Scalar) -> str | None:
