@@ -29,7 +29,7 @@ from aiops.errors import Busy, LogFull, PayloadError, SettingsError
 from aiops.service.keys import Principal
 from aiops.service.outlets import secret_of
 from aiops.service.roles import Role
-from aiops.service.service import Service
+from aiops.service.service import Service, key_of
 from aiops.service.settings import Mqtt
 
 SESSION_S = 7 * 86_400
@@ -162,7 +162,9 @@ class Listener:
         if not prepared.body:
             client.ack(message.mid, message.qos)
             return
-        self._submit(LogRecord("telemetry", prepared.body, now, self._who.name), durable)
+        # What the broker sends again, as it heard no acknowledgement, is the same frames.
+        key = key_of(prepared.body)
+        self._submit(LogRecord("telemetry", prepared.body, now, self._who.name, key), durable)
         service.taken["mqtt"] += prepared.rows
 
     def _decode(self, topic: str, payload: bytes, now_ns: int) -> Decoded:

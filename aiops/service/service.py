@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ from aiops.service.admission import Admission
 from aiops.service.control import Control
 from aiops.service.dispatcher import Dispatcher
 from aiops.service.identity import DemoOperator, Identity
-from aiops.service.intake import Intake
+from aiops.service.intake import Intake, Prepared
 from aiops.service.judge import Judge, TimedCheckpoint
 from aiops.service.keys import KeyStore, Principal
 from aiops.service.outlets import make_outlets
@@ -63,6 +64,15 @@ class Taken(NamedTuple):
     seq: int
     """Of its record in the log; 0: nothing was left to write."""
     duplicate: bool
+
+
+def key_of(body: bytes) -> str:
+    """Return the idempotency key of telemetry whose sender gave none: a digest of its frames.
+
+    Who heard no answer sends the same again; then it is the same frames, and they are taken once.
+    Readings that came without a time never are: they have the time at which they came.
+    """
+    return f"body:{blake2b(body, digest_size=16).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -245,7 +255,7 @@ class Service:
         """Decode a payload, make it durable, and return what became of it.
 
         `decode` runs in another thread; beside the frames it returns the payload itself where
-        that is a frame of the log already.
+        that is a frame of the log already. Without a `key` what the payload holds is its key.
 
         Raises
         ------
@@ -258,7 +268,9 @@ class Service:
         """
         self.check_room()
         loop = asyncio.get_running_loop()
-        decoded, prepared = await loop.run_in_executor(self.decoders, self._prepare, who, decode)
+        decoded, prepared, key = await loop.run_in_executor(
+            self.decoders, self._prepare, who, decode, key
+        )
         if not prepared.body:
             return Taken(0, prepared.refused, decoded, 0, False)
         record = LogRecord("telemetry", prepared.body, time.time_ns(), who.name, key)
@@ -271,14 +283,14 @@ class Service:
         return Taken(prepared.rows, prepared.refused, decoded, seq, duplicate)
 
     def _prepare(
-        self, who: Principal, decode: Callable[[], tuple[Decoded, bytes | None]]
-    ) -> tuple[Decoded, Any]:
+        self, who: Principal, decode: Callable[[], tuple[Decoded, bytes | None]], key: str
+    ) -> tuple[Decoded, Prepared, str]:
         decoded, original = decode()
         prepared = self.intake.prepare(who, decoded, original)
         now = time.time_ns()
         for one in prepared.refused:
             self.control.set_aside(one.reason, who.name, one.count, one.example, at_ns=now)
-        return decoded, prepared
+        return decoded, prepared, key or key_of(prepared.body)
 
     async def _durable(self, record: LogRecord) -> Receipt:
         """Put a record into the log; return its receipt once the disk has it."""
