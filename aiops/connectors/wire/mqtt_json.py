@@ -6,14 +6,13 @@ from functools import lru_cache
 from math import floor
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from aiops.connectors.wire.build import Builder
 from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.naming import cohort_of, excess, labels_json, site_of
-from aiops.connectors.wire.senml import OTHER_DEVICE, is_pack, parsed, take_pack
+from aiops.connectors.wire.senml import OTHER_DEVICE, is_pack, parsed, shown, take_pack
 from aiops.errors import PayloadError, TooLarge
 from aiops.telemetry.normalised import NO_TIME
 from aiops.telemetry.times import NS_PER, UNITS, read_times
@@ -74,7 +73,7 @@ def decode(topic: str, body: bytes, recv_ns: int, limits: Limits) -> Decoded:
         if isinstance(row, dict):
             _take(build, row, device, recv_ns, limits)
         else:
-            build.refuse("a row that is no object", row)
+            build.refuse("a row that is no object", shown(row))
     return build.decoded()
 
 
@@ -87,12 +86,12 @@ def _take(build: Builder, row: dict[str, Any], device: str, recv_ns: int, limits
     else:
         readings = {name: value for name, value in row.items() if name not in ASIDE}
     if any(row.get(name, device) != device for name in OWNER):
-        build.refuse(OTHER_DEVICE, row, len(readings))
+        build.refuse(OTHER_DEVICE, shown(row), len(readings))
         return
     stamp = next((row[name] for name in TIME if row.get(name) is not None), None)
     ts = recv_ns if stamp is None else instant(stamp)
     if ts is None:
-        build.refuse("a time that cannot be read", stamp, len(readings))
+        build.refuse("a time that cannot be read", shown(stamp), len(readings))
         return
     words = labels | {name: value for name, value in row.items() if isinstance(value, str)}
     site, cohort, told = site_of(words), cohort_of(words), labels_json(labels)
@@ -104,7 +103,7 @@ def _take(build: Builder, row: dict[str, Any], device: str, recv_ns: int, limits
         elif isinstance(value, str | bool | int | float):
             build.add(device, ts, name, value, told, site, cohort)
         elif value is not None:
-            build.refuse("a value that is no number, text or truth", f"{name}: {value}")
+            build.refuse("a value that is no number, text or truth", f"{name}: {shown(value)}")
 
 
 def _labels(row: dict[str, Any]) -> dict[str, str]:
@@ -115,7 +114,7 @@ def _labels(row: dict[str, Any]) -> dict[str, str]:
         del told["labels"]
         told |= listed
     return {
-        name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        name: value if isinstance(value, str) else shown(value)
         for name, value in told.items()
         if value is not None
     }

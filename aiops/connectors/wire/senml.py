@@ -95,6 +95,20 @@ def parsed(body: bytes) -> Any:
     return told
 
 
+def shown(told: object) -> str:
+    """Return part of a JSON body as JSON.
+
+    Raises
+    ------
+    PayloadError
+        It is deeper than it can be shown, though it was just not too deep to be read.
+    """
+    try:
+        return msgspec.json.encode(told).decode()
+    except RecursionError as found:
+        raise PayloadError("the body has arrays within arrays, too deep to be readings") from found
+
+
 def is_pack(told: object) -> bool:
     """Say whether a JSON value is a pack: an array whose first record has a name."""
     first = told[0] if isinstance(told, list) and told else None
@@ -108,13 +122,13 @@ def take_pack(
     base: dict[str, Any] = {}
     for told in pack:
         if not isinstance(told, dict):
-            build.refuse("a record that is no object", told)
+            build.refuse("a record that is no object", shown(told))
             continue
         try:
             base |= {name: told[name] for name in _Base.__struct_fields__ if name in told}
             holds, record = msgspec.convert(base, _Base), msgspec.convert(told, _Record)
         except msgspec.ValidationError as found:
-            build.refuse(f"a record that is none of SenML: {str(found)[:100]}", told)
+            build.refuse(f"a record that is none of SenML: {str(found)[:100]}", shown(told))
             continue
         value = _value(holds, record)
         if value is None and set(told) <= set(_Base.__struct_fields__):
@@ -125,15 +139,15 @@ def take_pack(
         t_s = holds.bt + record.t
         wrong = _unknown(holds, told) or excess(metric, labels, limits)
         if wrong:
-            build.refuse(wrong, told)
+            build.refuse(wrong, shown(told))
         elif value is None:
-            build.refuse("a record without a number, a truth or a text (v, vb, vs)", told)
+            build.refuse("a record without a number, a truth or a text (v, vb, vs)", shown(told))
         elif owner and len(owner.encode()) > limits.name_bytes:
             build.refuse(f"a device's name of more than {limits.name_bytes} bytes", metric)
         elif device not in {None, owner}:
-            build.refuse(OTHER_DEVICE, told)
+            build.refuse(OTHER_DEVICE, shown(told))
         elif not abs(t_s) < LATEST:
-            build.refuse("a time beyond the calendar", told)
+            build.refuse("a time beyond the calendar", shown(told))
         else:
             ts = _ns(t_s) + (recv_ns if t_s < RELATIVE else 0)
             build.add(owner, ts, metric, value, labels_json(labels))

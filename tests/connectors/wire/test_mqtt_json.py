@@ -346,3 +346,19 @@ def test_a_damaged_body_is_read_or_refused(encode):
         except PayloadError:
             refused += 1
     assert 200 < refused < 2000
+
+
+@pytest.mark.parametrize(
+    "around", ["{%s}", '{"device_id":1,%s}', '{"metric":"m","value":1,%s}', '{"n":"x",%s}']
+)
+def test_whatever_the_depth_a_body_is_read_or_refused(around):
+    outcomes = set()
+    for depth in [*range(1, 1000, 37), *range(880, 1010)]:
+        deep = '"a":' + "[" * depth + "]" * depth
+        try:
+            decoded = decode(TOPIC, f"[{around % deep}]".encode(), NOW, LIMITS)
+            outcomes.add(decoded.rejected)
+        except PayloadError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+    assert len(outcomes) > 1
