@@ -40,6 +40,20 @@ def unpack(body: bytes) -> list[pa.Table]:
     return tables
 
 
+def is_frame(body: bytes, table: pa.Table) -> bool:
+    """Say whether a sound Arrow IPC stream is, to its last byte, that table and nothing else.
+
+    What follows the end of a stream was not looked at when it was decoded, and would be read as
+    another frame by `unpack`.
+    """
+    source = pa.BufferReader(body)
+    messages = pa.ipc.MessageReader.open_stream(source)
+    schema = pa.ipc.read_schema(messages.read_next_message())
+    for _ in messages:
+        pass
+    return bool(source.tell() == len(body) and schema.equals(table.schema))
+
+
 class LogSource:
     """Telemetry and heartbeats of a log as frames stamped with the time they were taken.
 

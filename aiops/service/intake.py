@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aiops.connectors.replay import pack
+from aiops.connectors.replay import is_frame, pack
 from aiops.connectors.wire.decoded import Decoded, Refused
 from aiops.errors import Busy, FrameError, PayloadError
 from aiops.kernels.rows import B1, F8, I4, I8
@@ -96,8 +96,8 @@ class Intake:
     def prepare(self, who: Principal, decoded: Decoded, original: bytes | None = None) -> Prepared:
         """Return what of a payload may go into the log.
 
-        `original` is the payload itself where it is an Arrow IPC stream already: it goes into the
-        log as it is if nothing of it is refused.
+        `original` is the payload itself where it is an Arrow IPC stream already, of one table: it
+        goes into the log as it is if nothing of it is refused and nothing follows its end.
 
         Raises
         ------
@@ -124,9 +124,9 @@ class Intake:
         told = [Refused(reason, n, examples[reason]) for reason, n in refused.items()]
         if not kept and refused:
             self._nothing_left(who, refused, examples, wait_s)
-        whole = original is not None and not refused
-        body = original if whole and original is not None else pack(kept) if kept else b""
-        return Prepared(body, sum(map(len, kept)), (*decoded.refused, *told))
+        if original is None or told or decoded.refused or not kept or not is_frame(original, *kept):
+            original = pack(kept) if kept else b""
+        return Prepared(original, sum(map(len, kept)), (*decoded.refused, *told))
 
     def _nothing_left(
         self, who: Principal, refused: Counter[str], examples: dict[str, str], wait_s: float
