@@ -34,6 +34,7 @@ class ServiceCollector(Collector):
             "log_bytes": ("The log on disk", log.bytes_on_disk),
             "log_queued_bytes": ("Waiting to be written", service.commit.queued_bytes),
             "log_damaged": ("Stretches of the log that cannot be read", len(log.damage)),
+            "checkpoint_age_seconds": ("Since the engine's state was saved", service.unsaved_s),
             "disk_free_bytes": ("Room on the disk", service.free_bytes),
             "ingest_under_way_bytes": ("Being taken", service.admission.under_way_bytes),
             "ingest_limit_bytes": ("May be under way", service.admission.limit_bytes),
@@ -49,7 +50,7 @@ class ServiceCollector(Collector):
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"aiops_{name}", text, float(value))
         taken = CounterMetricFamily("aiops_ingest_rows", "Rows taken", labels=["protocol"])
-        for protocol, n in service.taken.items():
+        for protocol, n in service.arrivals.rows.items():
             taken.add_metric([protocol], n)
         yield taken
         refused = CounterMetricFamily("aiops_ingest_refused", "Rows refused", labels=["reason"])

@@ -330,3 +330,80 @@ class Halted(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"halted": True}]})
     halted: bool
+
+
+class Protocol(BaseModel):
+    """What came by one protocol since the service began."""
+
+    protocol: str
+    rows: int
+    last: str | None
+
+
+class Payloads(BaseModel):
+    """How much an answer is about."""
+
+    came: int = Field(description="Payloads that came, of those that are remembered.")
+    looked_at: int
+    rows: int = Field(description="Of those that were looked at.")
+
+
+class Heard(BaseModel):
+    """A device that was heard."""
+
+    device_id: str
+    rows: int
+
+
+class HeardOf(BaseModel):
+    """The devices that were heard, those with most rows first; at most 1,000 are listed."""
+
+    count: int
+    items: list[Heard]
+
+
+class KnownName(BaseModel):
+    """A name that was sent and is known."""
+
+    name: str
+    metrics: list[str] = Field(description="What it is; empty: it is known under other labels.")
+    values: int
+
+
+class UnknownName(BaseModel):
+    """A name that was sent and that nobody knows."""
+
+    name: str
+    values: int
+    hint: str
+
+
+class Aside(BaseModel):
+    """Rows or values that were set aside."""
+
+    reason: str
+    count: int
+    why: str
+
+
+class Feeding(BaseModel):
+    """Whether a detector has what it needs."""
+
+    detector: str
+    has: list[str]
+    elsewhere: list[str] = Field(description="Of these, what came at another time or way.")
+    lacks: list[list[str]] = Field(description="One of these groups is needed; empty: nothing.")
+    add: str
+
+
+class Ingested(BaseModel):
+    """What came lately, and what the engine makes of it."""
+
+    now: str
+    protocols: list[Protocol]
+    payloads: Payloads
+    devices: HeardOf
+    known: list[KnownName]
+    unknown: list[UnknownName]
+    set_aside: list[Aside]
+    detectors: list[Feeding]

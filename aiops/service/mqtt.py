@@ -21,11 +21,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from aiops.connectors.durable.group import Receipt
 from aiops.connectors.wire import collectd, mqtt_json
 from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.sparkplug import Sparkplug
 from aiops.engine.ports import LogRecord
 from aiops.errors import Busy, LogFull, PayloadError, SettingsError
+from aiops.service.arrivals import Arrival
 from aiops.service.keys import Principal
 from aiops.service.outlets import secret_of
 from aiops.service.roles import Role
@@ -154,7 +156,9 @@ class Listener:
             )
         told = _acknowledgement(message.topic, payload)
 
-        def durable() -> None:
+        def durable(receipt: Receipt) -> None:
+            if not receipt.duplicate:
+                service.arrivals.note("mqtt", Arrival(now, receipt.seq, prepared.rows))
             client.ack(message.mid, message.qos)
             if told is not None:
                 client.publish(f"fleet/{mqtt_json.device_in(message.topic)}/ack", told, qos=1)
@@ -165,7 +169,6 @@ class Listener:
         # What the broker sends again, as it heard no acknowledgement, is the same frames.
         key = key_of(prepared.body)
         self._submit(LogRecord("telemetry", prepared.body, now, self._who.name, key), durable)
-        service.taken["mqtt"] += prepared.rows
 
     def _decode(self, topic: str, payload: bytes, now_ns: int) -> Decoded:
         limits = self._service.limits
@@ -180,7 +183,7 @@ class Listener:
             return collectd.decode_text(topic, payload, now_ns, limits)
         return mqtt_json.decode(topic, payload, now_ns, limits)
 
-    def _submit(self, record: LogRecord, durable: Callable[[], None]) -> None:
+    def _submit(self, record: LogRecord, durable: Callable[[Receipt], None]) -> None:
         """Put a record into the log; while there is no room the broker has to wait."""
         while not self._stopping.is_set():
             try:
@@ -191,8 +194,12 @@ class Listener:
                 self._stopping.wait(PAUSE_S)
         else:
             return  # not acknowledged: it comes again
-        # A record that failed is not acknowledged, and comes again.
-        future.add_done_callback(lambda done: durable() if done.exception() is None else None)
+
+        def settled(done: Any) -> None:
+            if done.exception() is None:  # else it is not acknowledged, and comes again
+                durable(done.result())
+
+        future.add_done_callback(settled)
 
 
 def _acknowledgement(topic: str, payload: bytes) -> bytes | None:

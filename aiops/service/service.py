@@ -16,7 +16,6 @@ import asyncio
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from aiops.engine.ports import LogRecord, Position
 from aiops.errors import Busy, KeyReused, LogError, LogFull, PayloadError
 from aiops.fleet.inventory import Inventory
 from aiops.service.admission import Admission
+from aiops.service.arrivals import Arrival, Arrivals
 from aiops.service.control import Control
 from aiops.service.dispatcher import Dispatcher
 from aiops.service.identity import DemoOperator, Identity
@@ -186,8 +186,8 @@ class Service:
         self.control.on_commit = self._committed
         self.answers: dict[str, tuple[int, Any]] = {}
         """What the engine was asked last, with the record of the log after which."""
-        self.taken: Counter[str] = Counter()
-        """Rows taken, by protocol."""
+        self.arrivals = Arrivals()
+        """What came lately, by protocol."""
         self.streams = 0
         """Streams of events that are open."""
         self.ending = False
@@ -279,7 +279,7 @@ class Service:
         except PayloadError as error:
             raise KeyReused(str(error)) from error
         if not duplicate:
-            self.taken[protocol] += prepared.rows
+            self.arrivals.note(protocol, Arrival(record.recv_ns, seq, prepared.rows))
         return Taken(prepared.rows, prepared.refused, decoded, seq, duplicate)
 
     def _prepare(
@@ -334,6 +334,14 @@ class Service:
         """About how much of the log waits to be judged."""
         held = self.log.last - self.log.oldest + 1
         return int(self.log.bytes_on_disk * (self.log.last - self.judge.seq) / max(held, 1))
+
+    @property
+    def unsaved_s(self) -> float:
+        """How long ago the engine's state was saved; before the first time, since the start."""
+        try:
+            return max(0.0, time.time() - self.paths.state.stat().st_mtime)
+        except FileNotFoundError:
+            return time.monotonic() - self.started_s
 
     @property
     def free_bytes(self) -> int:
