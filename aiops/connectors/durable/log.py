@@ -38,8 +38,9 @@ class SegmentedLog(DurableLog):
     segment_bytes
         A segment is sealed when its bodies have so many bytes.
     retain_bytes
-        The log takes no more than this on the disk: when it has, `append` raises `LogFull` until
-        something is trimmed. It never trims by itself.
+        When the log takes so much on the disk, `append` raises `LogFull` until something is
+        trimmed; it never trims by itself. The last commit, and what a segment needs beside its
+        records, may go beyond.
     ballast_bytes
         Size of a file that is there to be given up when the disk is full, so that whoever has to
         write a little in order to trim can. It is made again, before anything else is taken, when
@@ -98,8 +99,6 @@ class SegmentedLog(DurableLog):
             self._segments, self._next = opened.segments, opened.next
             self._recv_ns = max([0, *(segment.recv_ns for segment in self._segments)])
             self._count(opened.damage)
-            self._seal(*(segment for segment in self._segments if not segment.sealed))
-            self._check_sound()
         except (apsw.Error, OSError) as error:
             self._let_go()
             raise LogError(f"the log in {self.directory} cannot be opened: {error}") from error
@@ -167,16 +166,17 @@ class SegmentedLog(DurableLog):
                 self._keys.add(hashes)
             return self.last
 
-    def read(self, after: int) -> Iterator[tuple[int, LogRecord]]:
+    def read(self, after: int, room: int = CHUNK_BYTES) -> Iterator[tuple[int, LogRecord]]:
         """Yield what was appended after the `after`-th record, oldest first, up to now.
 
-        Records that are damaged are passed over and counted in `damage`.
+        Records that are damaged are passed over and counted in `damage`. Of about `room` bytes
+        those are read that are next: 1 for whoever wants a single record.
         """
-        chunk = self._chunk(after, CHUNK_BYTES)
+        chunk = self._chunk(after, room)
         while chunk.last > after:
             yield from chunk.rows
             after = chunk.last
-            chunk = self._chunk(after, CHUNK_BYTES)
+            chunk = self._chunk(after, room)
 
     def find(self, sender: str, key: str) -> tuple[int, bytes] | None:
         """Return number and body's BLAKE2b-128 of the record of that sender and key, or None.
@@ -209,20 +209,20 @@ class SegmentedLog(DurableLog):
             self._check_sound()
             gone = [segment for segment in self._segments[:-1] if segment.last < before]
             following = [*(segment.first for segment in self._segments), self._next]
-            aside = [
-                path
-                for path in set_aside(self._files, self.directory)
-                if min(first for first in following if first > number(path)) <= before
-            ]
-            if not gone and not aside:
-                return
             # Readers first stop looking for them.
             self._segments = self._segments[len(gone) :]
             try:
+                aside = [
+                    path
+                    for path in set_aside(self._files, self.directory)
+                    if min(first for first in following if first > number(path)) <= before
+                ]
+                if not gone and not aside:
+                    return
                 try:
                     self._take_away(gone, aside)
                 except OSError as error:
-                    if not _full(error):
+                    if not no_room(error):
                         raise
                     # Some file systems need room even to take a file away.
                     self._files.unlink(self._ballast)
@@ -325,7 +325,7 @@ class SegmentedLog(DurableLog):
                 segment.seal()
             except (apsw.Error, OSError) as error:
                 # Without room it stays readable as it is, and is tried again after the next trim.
-                if not self.broken and not _full(error):
+                if not self.broken and not no_room(error):
                     self.broken = f"{segment.path.name} could not be sealed: {error}"
 
     def _make_room(self, need: int) -> None:
@@ -351,7 +351,7 @@ class SegmentedLog(DurableLog):
 
     def _failed(self, error: Exception, need: int) -> LogError:
         """Say what an error while appending means."""
-        if not _full(error):
+        if not no_room(error):
             self.broken = f"appending failed: {error}"
             return LogError(self._why())
         try:
@@ -407,7 +407,3 @@ class SegmentedLog(DurableLog):
         if self._guard is not None:
             os.close(self._guard)
             self._guard = None
-
-
-def _full(error: Exception) -> bool:
-    return no_room(error) if isinstance(error, OSError) else isinstance(error, apsw.FullError)

@@ -78,7 +78,7 @@ def _ingested(
     found, looked = Coverage(), 0
     room = LOOK_BYTES
     for arrival in came[:LOOK_PAYLOADS]:
-        number, record = next(service.log.read(arrival.seq - 1), (0, None))
+        number, record = next(service.log.read(arrival.seq - 1, room=1), (0, None))
         if record is None or number != arrival.seq:
             continue  # the log has forgotten it
         room -= len(record.body)
