@@ -134,7 +134,8 @@ async def telemetry(request: Request, who: Principal = INGEST) -> Response:
             request, who, lambda body, now: arrow.decode(body, now, limits), as_is=True
         )
     elif kind in NDJSON or kind == JSON:
-        taken = await _take(request, who, lambda body, now: ndjson.decode(body, now, limits))
+        codec = ndjson.decode_json if kind == JSON else ndjson.decode
+        taken = await _take(request, who, lambda body, now: codec(body, now, limits))
     else:
         raise Refusal(415, f"content type {kind!r}; send {ARROW}, {NDJSON[0]} or {JSON}")
     return Response(encode(_told(taken)), media_type=JSON)
