@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 _FOLD = 1 << 15
 
@@ -17,12 +18,15 @@ class Keys:
         self._seqs = np.zeros(0, np.int64)
         self._recent: dict[int, list[int]] = {}
 
-    def add(self, pairs: Iterable[tuple[int, int]]) -> None:
+    def add(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Take in pairs of hash and number."""
+        if len(pairs) >= _FOLD:
+            self._merge(np.array(pairs, np.int64))
+            return
         for hashed, seq in pairs:
             self._recent.setdefault(hashed, []).append(seq)
         if len(self._recent) >= _FOLD:
-            self._fold(0)
+            self._fold()
 
     def seqs(self, hashed: int) -> list[int]:
         """Return the numbers under a hash, ascending."""
@@ -33,14 +37,18 @@ class Keys:
 
     def forget(self, before: int) -> None:
         """Let go of all numbers below one."""
-        self._fold(before)
+        self._fold()
+        keep = self._seqs >= before
+        self._hashes, self._seqs = self._hashes[keep], self._seqs[keep]
 
-    def _fold(self, before: int) -> None:
+    def _fold(self) -> None:
         recent = [(hashed, seq) for hashed, seqs in self._recent.items() for seq in seqs]
-        more = np.array(recent, np.int64).reshape(-1, 2)
+        self._recent = {}
+        self._merge(np.array(recent, np.int64).reshape(-1, 2))
+
+    def _merge(self, more: npt.NDArray[np.int64]) -> None:
+        more = more[np.argsort(more[:, 0], kind="stable")]
         hashes = np.concatenate([self._hashes, more[:, 0]])
         seqs = np.concatenate([self._seqs, more[:, 1]])
-        keep = seqs >= before
-        order = np.argsort(hashes[keep], kind="stable")
-        self._hashes, self._seqs = hashes[keep][order], seqs[keep][order]
-        self._recent = {}
+        order = np.argsort(hashes, kind="stable")  # two ascending runs: they are only merged
+        self._hashes, self._seqs = hashes[order], seqs[order]
