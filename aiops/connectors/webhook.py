@@ -116,9 +116,9 @@ def _key(name: str, secret: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not secret.startswith(SECRET_PREFIX) or not least <= len(key) <= most:
-        # The secret itself is not shown, and no cause is chained that would show it.
+        # Raised out here, so that no cause is chained that would show the secret.
         raise SettingsError(
             f"{name}.secret is not {SECRET_PREFIX} followed by {least} to {most} bytes in base64;"
             " take one from the receiver, or make 32 random bytes"
-        ) from None
+        )
     return key

@@ -223,6 +223,30 @@ def test_a_fault_of_an_outlet_costs_one_message_and_only_after_some_tries() -> N
     assert outbox.said[-1][2] == "ZeroDivisionError: oh"
 
 
+def test_what_comes_of_stopping_is_no_fault_and_nothing_more_is_begun() -> None:
+    outbox, clock = Outbox([message(0), message(1)], "a"), Clock()
+    told = Told(script=[ZeroDivisionError("oh")] * FAULTS)
+    one = courier(told, outbox, clock)
+    run(one, clock, lambda: one.standing.tries == FAULTS - 1)
+    one.stopping = True
+    assert one.step() > 0
+    assert told.got == ["m0"] * (FAULTS - 1)
+    one.stopping = False
+
+    def stop_meanwhile(given: Message, deliver: Callable[[Message], None] = told.deliver) -> None:
+        one.stopping = True
+        deliver(given)
+
+    told.deliver = stop_meanwhile  # type: ignore[method-assign]
+    one.step()
+    assert told.got == ["m0"] * FAULTS
+    assert not any(final for *_, final in outbox.said)
+    one.stopping = False
+    run(one, clock, lambda: bool(outbox.finished))
+    assert outbox.finished == [("a", "m0")]
+    assert told.got[-1] == "m0"
+
+
 def test_an_outbox_that_fails_is_asked_again_and_loses_nothing() -> None:
     outbox, clock, told = Outbox([message(0), message(1)], "a"), Clock(), Told()
     ill = [OSError("disk"), None, OSError("disk"), None, None]

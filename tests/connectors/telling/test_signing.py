@@ -17,11 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.connectors.telling.commands import PAYLOAD_TYPE, Command, accept, commands, left_s
-from aiops.connectors.telling.signing import Signer, pae, public_key, verify
+from aiops.connectors.telling.signing import Signer, _make, pae, public_key, verify
 from aiops.errors import DeliveryError, PayloadError, SettingsError
 from tests.connectors.telling.messages import SECOND, T0, action
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+OPENSSL_VERIFY = [
+    "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.pem", "-rawin", "-sigfile", "sig",
+]  # fmt: skip
 NOW = datetime.fromtimestamp(T0 // SECOND, tz=UTC)
 
 
@@ -65,6 +68,13 @@ def test_all_who_start_at_once_have_one_key(tmp_path: Path) -> None:
         thread.join(10)
     assert len(found) == 8
     assert len(set(found)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["key.pem"]
+
+
+def test_whoever_comes_second_does_not_replace_the_key(tmp_path: Path) -> None:
+    first = Signer.at(tmp_path / "key.pem")
+    _make(tmp_path / "key.pem")  # as of a process that saw no file a moment ago
+    assert Signer.at(tmp_path / "key.pem").key_id == first.key_id
     assert [path.name for path in tmp_path.iterdir()] == ["key.pem"]
 
 
