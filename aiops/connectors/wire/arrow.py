@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -20,6 +21,7 @@ from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.frames import checked
 from aiops.connectors.wire.limits import Limits
 from aiops.errors import PayloadError, TooLarge
+from aiops.telemetry.columns import whole
 
 COLUMNS_MAX = 4096
 """Of one stream, nested ones counted each for itself."""
@@ -32,8 +34,8 @@ SCHEMA, DICTIONARY_BATCH, RECORD_BATCH = 1, 2, 3
 def decode(body: bytes, recv_ns: int, limits: Limits) -> Decoded:
     """Decode an Arrow IPC stream (``application/vnd.apache.arrow.stream``) to the frame it is.
 
-    Columns keep names and types; what the front door cannot read it sets aside. ``samples`` counts
-    rows. `recv_ns` is not used: a frame tells its own times.
+    Columns keep names and types, but views and run lengths become plain; what the front door cannot
+    read it sets aside. ``samples`` counts rows. `recv_ns` is not used: a frame tells its own times.
 
     Raises
     ------
@@ -47,10 +49,9 @@ def decode(body: bytes, recv_ns: int, limits: Limits) -> Decoded:
         with pa.ipc.open_stream(body) as stream:
             table = stream.read_all()
         table.validate(full=True)
-        for column in table.columns:
-            _check_spread(column, limits)
+        plain = [_plain(column, limits) for column in table.columns]
         refusals = Refusals()
-        table = checked(table, refusals)
+        table = checked(pa.table(plain, names=table.schema.names), refusals)
     except PayloadError:
         raise
     except Exception as cause:  # pyarrow raises many kinds for what is damaged
@@ -131,39 +132,71 @@ def _count_columns(schema: _Place) -> None:
 # What a few bytes can spread to --------------------------------------------------------------
 
 
-def _check_spread(column: pa.ChunkedArray, limits: Limits) -> None:
-    """Raise if a column that can repeat its values would be too much once it is plain."""
+def _plain(column: pa.ChunkedArray, limits: Limits) -> pa.ChunkedArray:
+    """Return a column without what lets few bytes stand for many.
+
+    Raises
+    ------
+    TooLarge
+        It would be too much, or repeats texts that are too long.
+    PayloadError
+        Something of the kind lies within a type where it cannot be weighed.
+    """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
-    if types.is_run_end_encoded(kind):
-        inner = kind.value_type
-        if not (types.is_primitive(inner) or types.is_string(inner)):
-            raise PayloadError(f"a column of type {kind} cannot be taken: send it plain")
-        size = 0 if types.is_primitive(inner) else sum(map(_run_bytes, column.chunks))
-    elif _is_view(kind):
-        size = pc.sum(pc.binary_length(column)).as_py() or 0
-    elif any(_is_view(inner) or types.is_run_end_encoded(inner) for inner in _inner(kind)):
+        return _plain(
+            pa.chunked_array([c.storage for c in column.chunks], kind.storage_type), limits
+        )
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        size = sum(map(_viewed, column.chunks))
+    elif types.is_run_end_encoded(kind) and types.is_string(kind.value_type):
+        size = sum(_longest(chunk.values) * len(chunk) for chunk in column.chunks)
+    elif types.is_run_end_encoded(kind) and types.is_primitive(kind.value_type):
+        size = 0  # cells have been counted
+    elif types.is_dictionary(kind) and _is_text(kind.value_type):
+        if max((_longest(chunk.dictionary) for chunk in column.chunks), default=0) > (
+            limits.value_bytes
+        ):
+            raise TooLarge(
+                f"a dictionary holds a text of more than {limits.value_bytes} bytes: send such "
+                "texts plain"
+            )
+        return column
+    elif any(map(_repeats, (kind, *_inner(kind)))):
         raise PayloadError(f"a column of type {kind} cannot be taken: send it without views")
     else:
-        return
+        return column
     if size > limits.unpacked_bytes:
         raise TooLarge(f"a column of type {kind} would become {size} bytes: send it in several")
+    return pa.chunked_array([whole(column)])
 
 
-def _run_bytes(runs: pa.Array) -> int:
-    lengths = pc.fill_null(pc.cast(pc.binary_length(runs.values), pa.int64()), 0)
-    longest: int = pc.max(lengths).as_py() or 0
-    return longest * len(runs)
+def _viewed(views: pa.Array) -> int:
+    """Return how many bytes are seen; a view is 16 bytes, and begins with its size."""
+    sizes = np.frombuffer(views.buffers()[1], np.int32)[4 * views.offset :: 4]
+    return int(sizes[: len(views)].sum(dtype=np.int64))
 
 
-def _is_view(kind: pa.DataType) -> bool:
+def _longest(texts: pa.Array) -> int:
+    return int(pc.max(pc.binary_length(texts)).as_py() or 0)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+    )
+
+
+def _repeats(kind: pa.DataType) -> bool:
     return bool(
         types.is_string_view(kind)
         or types.is_binary_view(kind)
         or types.is_list_view(kind)
         or types.is_large_list_view(kind)
+        or types.is_run_end_encoded(kind)
     )
 
 

@@ -17,7 +17,7 @@ from aiops.connectors.wire.frames import checked
 from aiops.connectors.wire.limits import Limits
 from aiops.errors import PayloadError, TooLarge
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 """How much is held as objects at once, about."""
 TABLES_MAX = 256
 OBJECTS_MAX = 1 << 18

@@ -37,6 +37,7 @@ STALE = 0x7FF0000000000002
 _STALE = struct.pack("<Q", STALE)
 _MS = 1_000_000
 _TS_MS_MAX = (2**63 - 1) // _MS
+_BEYOND = "a time beyond what nanoseconds can count"
 
 
 class Refusal(NamedTuple):
@@ -219,6 +220,12 @@ def _scan(body: bytes, limits: Limits, *, is_v2: bool) -> _Message:
     refs = refs[:r]
     if r and int(refs.max()) >= k:
         raise PayloadError(f"a label refers to symbol {int(refs.max())}; there are {k}")
+    spelt = int((symbol[:k, 1] - symbol[:k, 0])[refs].sum()) if r else 0
+    if spelt > limits.unpacked_bytes:
+        raise TooLarge(
+            f"the labels of all series would be {spelt} bytes, more than {limits.unpacked_bytes}: "
+            "send the message in several"
+        )
     series = series[:s]
     return _Message(
         body,
@@ -238,6 +245,9 @@ def _find_v1(message: _Message, known: Known) -> list[Meaning]:
     keys = _cut(message.body, message.series)
     found = [v1.get(key) for key in keys]
     for at in _missing(found):
+        found[at] = v1.get(keys[at])  # the same labels may be new twice
+        if found[at] is not None:
+            continue
         try:
             labels = Labels.FromString(keys[at]).labels
         except DecodeError as cause:
@@ -256,6 +266,9 @@ def _find_v2(message: _Message, known: Known) -> list[Meaning]:
     keys = _cut(numbered, 4 * message.series)
     found = [v2.get(key) for key in keys]
     for at in _missing(found):
+        found[at] = v2.get(keys[at])
+        if found[at] is not None:
+            continue
         begin, end = message.series[at, :2].tolist()
         if (end - begin) % 2:
             raise PayloadError("a label refers to a name and to no value")
@@ -297,9 +310,8 @@ def _decoded(message: _Message, found: list[Meaning], known: Known) -> Decoded:
                 good[k] = False
                 refusals.add(one.reason, one.example)
             elif not good[k]:
-                refusals.add("a time beyond what nanoseconds can count", f"{one[1]} {ts_ms[k]}")
+                refusals.add(_BEYOND, f"{one[1]} {ts_ms[k]}")
         kept = np.flatnonzero(good)
-        summed -= int(np.count_nonzero(~good[len(good) - 2 * summed :])) // 2
         rows = [rows[k] for k in kept.tolist()]
         ts_ms, value = ts_ms[kept], value[kept]
     tables: tuple[pa.Table, ...] = ()
@@ -339,6 +351,9 @@ def _summed(
             raise PayloadError(f"a histogram is damaged: {cause}") from cause
         if isinstance(one, Refusal):
             refusals.add(one.reason, one.example)
+            continue
+        if abs(told.timestamp) > _TS_MS_MAX:
+            refusals.add(_BEYOND, f"{one[1]} {told.timestamp}")
             continue
         device, metric, labels, site, cohort = one
         rows += [(device, f"{metric}{end}", labels, site, cohort) for end in ("_count", "_sum")]

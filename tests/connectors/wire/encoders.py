@@ -78,10 +78,14 @@ def json_array(readings: Iterable[Reading]) -> bytes:
     return json.dumps(rows(readings), indent=1).encode()
 
 
+def address(device: str) -> str:
+    return f"[{device}]:9100" if ":" in device else f"{device}:9100"
+
+
 def _by_series(readings: Iterable[Reading]) -> list[tuple[dict[str, str], list[Reading]]]:
     """Neighbouring readings of a series; the device is an instance with a port."""
     return [
-        ({"__name__": metric, **labels, "instance": f"{labels['instance']}:9100"}, list(group))
+        ({"__name__": metric, **labels, "instance": address(labels["instance"])}, list(group))
         for (metric, labels), group in groupby(
             readings, key=lambda r: (r.metric, r.all_labels("instance"))
         )
