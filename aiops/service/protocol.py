@@ -12,7 +12,8 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -87,12 +88,14 @@ class Guarded(HttpToolsProtocol):
         self._recent = 0  # of these, since `body_s` before the body is due
         self._unread: tuple[float, int] | None = None  # since when a response is stuck, and bytes
         self._closing: float | None = None
+        self._serving: RequestResponseCycle | None = None
 
     # What the transport calls
 
     def connection_made(self, transport: Any) -> None:
         """Begin; the first head is due."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and (der := tls.getpeercert(binary_form=True)):
             self.peer = tls.getpeercert() | {"sha256": hashlib.sha256(der).hexdigest()}
@@ -142,6 +145,7 @@ class Guarded(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self._head_begun = True
+        self._head_due = self.loop.time() + self.limits.head_s
         self.scope[PEER] = self.peer  # type: ignore[literal-required]
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -180,6 +184,8 @@ class Guarded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End the request."""
         self._body_due = None
+        if not self._busy():  # answered before it had come; uvicorn's own timer is off by now
+            self._head_due = self.loop.time() + self.limits.idle_s
         super().on_message_complete()
 
     # What uvicorn calls
@@ -192,6 +198,17 @@ class Guarded(HttpToolsProtocol):
         elif self._head_due is not None:
             self._head_due = due
         super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is served, which need not be the last that was asked."""
+        if self._serving is not None:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
 
     # What the server calls
 
@@ -215,8 +232,9 @@ class Guarded(HttpToolsProtocol):
             if now_s > self._body_due:
                 self._judge_body(now_s)
         elif self._head_due is not None and now_s > self._head_due and not self._busy():
-            least = f"{limits.head_s:g} s"
-            self._refuse(_Refusal(408, "slow_head", f"a head has to arrive within {least}"))
+            reason = "slow_head" if self._head_begun else "silent"
+            detail = f"a head has to arrive within {limits.head_s:g} s"
+            self._refuse(_Refusal(408, reason, detail))
 
     # Inside
 
@@ -254,21 +272,24 @@ class Guarded(HttpToolsProtocol):
             return
         answered = self._body_due is not None and not busy
         begun = busy and (self.cycle.response_started or bool(self.pipeline))
-        unasked = why.reason == "slow_head" and not self._head_begun
-        if answered or begun or unasked:
-            self.transport.close()
-        else:
-            self.transport.write(self._problem(why))
-            if why.status not in (403, 503) and self.transport.can_write_eof():
-                # Closed at once, what still comes would reset the connection, and the client might
-                # never read why. `check` cuts it off.
-                self.transport.write_eof()
-                self._closing = self.loop.time()
-            else:
-                self.transport.close()
         if busy:
+            self.cycle.waiting_for_100_continue = False
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        if answered or begun or why.reason == "silent":
+            self.transport.close()
+            return
+        self.transport.write(self._problem(why))
+        if why.status in (403, 503) or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        # Closed at once, what still comes would reset the connection, and the client might never
+        # read why. `check` cuts it off.
+        self._closing = self.loop.time()
+        try:
+            self.transport.write_eof()
+        except OSError:  # it is gone already
+            self.transport.abort()
 
     def _problem(self, why: _Refusal) -> bytes:
         """Return a whole response with problem details (RFC 9457)."""
@@ -283,6 +304,15 @@ class Guarded(HttpToolsProtocol):
         ]
         lines = [f"HTTP/1.1 {why.status} {title}".encode(), *(n + b": " + v for n, v in headers)]
         return b"\r\n".join([*lines, b"", body])
+
+
+class _Flow(FlowControl):
+    """Lets a request that is still served find its connection gone; uvicorn's loop would raise."""
+
+    def resume_reading(self) -> None:
+        """Read on, if there is still something to read from."""
+        if not self._transport.is_closing():
+            super().resume_reading()
 
 
 class _Refusal(Exception):

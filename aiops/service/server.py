@@ -94,6 +94,10 @@ class Server:
         self._hurry = self._stop.is_set()
         self._stop.set()
 
+    async def stopping(self) -> None:
+        """Return once it has been told to stop: what streams without end should end now."""
+        await self._stop.wait()
+
     async def serve(self, *, signals: bool = True) -> None:
         """Serve until SIGTERM, SIGINT or `stop`, then return.
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -218,7 +219,7 @@ def test_a_connection_that_says_nothing_is_closed(run):
         async with serving(replace(LONG, head_s=0.2)) as here:
             client = await here.client()
             assert await client.rest() == b""
-            assert here.server.refused == {"slow_head": 1}
+            assert here.server.refused == {"silent": 1}
 
     run(go())
 
@@ -332,6 +333,19 @@ def test_the_rest_of_a_body_that_is_answered_is_not_waited_for(run):
             await client.send(request("/unread", b"x" * 1000)[:-1])
             assert (await client.answer())[0] == 200
             assert await client.rest() == b"", "no second answer"
+
+    run(go())
+
+
+def test_a_body_that_ends_after_its_answer_leaves_no_connection_open(run):
+    async def go():
+        async with serving(replace(LONG, idle_s=0.2)) as here:
+            client = await here.client()
+            await client.send(request("/unread", b"x" * 10)[:-1])
+            await client.answer()
+            await client.send(b"x")
+            assert await client.rest() == b""
+            assert here.server.refused == {"silent": 1}
 
     run(go())
 
@@ -494,6 +508,63 @@ def test_more_connections_than_there_may_be_are_refused_and_room_is_found_again(
                 await asyncio.sleep(0.01)
             assert (await (await here.client()).ask("/b"))[0] == 200
             assert here.server.refused == {"connections": 1}
+
+    run(go())
+
+
+PIECES = (
+    request("/a"),
+    request("/b", b"x" * 5000),
+    request("/unread", b"x" * 5),
+    request("/c", b"abc", "expect: 100-continue"),
+    b"POST /unread HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET /u HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+    b"HEAD /d HTTP/1.0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\n\r\n",
+)
+
+
+def mutated(dice: random.Random) -> bytes:
+    """Return requests with some bytes changed, gone or added."""
+    data = bytearray(b"".join(dice.choices(PIECES, k=dice.randint(1, 6))))
+    for _ in range(dice.choice([0, 1, 2, 8])):
+        at = dice.randrange(len(data))
+        match dice.randrange(3):
+            case 0:
+                data[at] = dice.randrange(256)
+            case 1:
+                del data[at + 1 : at + dice.randint(2, 20)]
+            case _:
+                data[at:at] = bytes(dice.choices(b"\r\n :0123456789abcGETPOST\0\xff", k=20))
+    return bytes(data)
+
+
+def test_no_bytes_break_the_server_or_keep_a_connection(run, caplog):
+    dice = random.Random(7)
+    in_time = {"head_s": 0.15, "body_s": 0.15, "idle_s": 0.15, "linger_s": 0.15}
+    limits = replace(LONG, **in_time, body_bytes=4000, head_bytes=2000, pipelined=3)
+
+    async def speak(here):
+        client = await here.client()
+        data, cut = mutated(dice), dice.choice([3, 50, 1000, 100_000])
+        try:
+            for at in range(0, len(data), cut):
+                await client.send(data[at : at + cut])
+                await asyncio.sleep(0)
+            await client.rest()
+        except ConnectionError:
+            client.writer.transport.abort()
+
+    async def go():
+        async with serving(limits) as here:
+            for _ in range(4):
+                await asyncio.gather(*(speak(here) for _ in range(50)))
+            while here.server.connections:
+                await asyncio.sleep(0.02)
+            refused = here.server.refused
+            assert {"malformed", "body_too_large", "slow_head"} <= refused.keys()
+            assert len(here.app.asked) > 50
+        assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
 
     run(go())
 
