@@ -7,6 +7,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import apsw
+
 _PART_BYTES = 1 << 20
 
 
@@ -42,11 +44,15 @@ class Files:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file anew and flush it to the disk; that its name lasts, `sync` sees to."""
-        with path.open("wb", buffering=0) as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
             rest = memoryview(data)
             while rest:
-                rest = rest[file.write(rest[:_PART_BYTES]) :]
-            os.fsync(file.fileno())
+                rest = rest[os.write(descriptor, rest[:_PART_BYTES]) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def rename(self, old: Path, new: Path) -> None:
         """Give a file another name, in place of whatever has it."""
@@ -84,6 +90,8 @@ class Files:
 REAL = Files()
 
 
-def no_room(error: OSError) -> bool:
+def no_room(error: Exception) -> bool:
     """Tell whether an error says that the disk, or a quota on it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, apsw.FullError)

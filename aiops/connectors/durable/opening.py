@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from aiops.connectors.durable.files import Files
+import apsw
+
+from aiops.connectors.durable.files import Files, no_room
 from aiops.connectors.durable.manifest import Manifest
 from aiops.connectors.durable.segment import ROWS_MAX, Damage, Segment
 from aiops.errors import LogError
@@ -23,7 +25,7 @@ _GONE = "what followed is not there"
 
 
 class Opened(NamedTuple):
-    """The segments of a log, oldest first; those that a run before left open are not sealed yet."""
+    """The segments of a log, oldest first; all are sealed, unless there is no room to."""
 
     segments: list[Segment]
     next: int
@@ -51,7 +53,13 @@ def guard(directory: Path) -> int:
 
 
 def open_segments(files: Files, directory: Path, segment_type: type[Segment]) -> Opened:
-    """Clear up, recover what was not sealed, set aside what cannot be opened, and number on."""
+    """Clear up, recover and seal what was not sealed, set aside what cannot be opened, number on.
+
+    Raises
+    ------
+    apsw.Error, OSError
+        The disk does not do what it is asked to.
+    """
     names = [name for name in files.names(directory) if _OURS.fullmatch(name)]
     databases = [name for name in names if name.endswith(".db")]
     strays = _clear_up(files, directory, names)
@@ -67,9 +75,10 @@ def open_segments(files: Files, directory: Path, segment_type: type[Segment]) ->
             segments.append(segment)
             continue
         recovered = segment_type.recover(files, path)
-        if recovered is None:
+        if recovered is None or not _sealed(recovered[0]):
             for file in (path, *sides):
-                files.rename(file, file.with_name(f"{file.name}.damaged"))
+                if files.size(file):
+                    files.rename(file, file.with_name(f"{file.name}.damaged"))
             continue
         segment, found = recovered
         damage += found
@@ -92,6 +101,20 @@ def set_aside(files: Files, directory: Path) -> list[Path]:
 def number(path: Path) -> int:
     """Return the number of the first record of a segment, from the name of any of its files."""
     return int(path.name.partition(".")[0])
+
+
+def _sealed(segment: Segment) -> bool:
+    """Seal one that was recovered, if there is room; tell whether it is good for reading."""
+    try:
+        if segment.next > segment.first:
+            segment.seal()
+    except (apsw.CorruptError, apsw.NotADBError):
+        segment.close()
+        return False
+    except (apsw.FullError, OSError) as error:
+        if not no_room(error):
+            raise
+    return True
 
 
 def _clear_up(files: Files, directory: Path, names: list[str]) -> list[Path]:

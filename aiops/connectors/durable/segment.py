@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import apsw
@@ -192,14 +192,20 @@ class Segment:
             return Chunk([], [Damage(self.path.name, at + 1, self.last, why)], self.last)
 
     def keys(self) -> list[tuple[int, int]]:
-        """Return hash and number of each record that has a key."""
+        """Return hash and number of each record that has a key.
+
+        Raises
+        ------
+        apsw.Error
+            They cannot be read.
+        """
         wanted = "SELECT key_hash, seq FROM records {} WHERE key_hash IS NOT NULL AND seq <= ?"
         with self._reading() as connection:
             try:
                 found = connection.execute(wanted.format(""), (self.last,)).fetchall()
             except apsw.CorruptError:  # the index, perhaps, and not the table
                 found = connection.execute(wanted.format("NOT INDEXED"), (self.last,)).fetchall()
-        return cast(list[tuple[int, int]], found)
+        return [(hashed, seq) for hashed, seq in found if type(hashed) is type(seq) is int]
 
     def seal(self) -> None:
         """Move all into the database proper and write the manifest; may be tried again.
@@ -256,9 +262,11 @@ class Segment:
     def close(self) -> None:
         """Let go of the connection; nothing is written."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                # A rollback that fails here is made up for at opening; nothing rests on it.
+                with suppress(apsw.Error):
+                    connection.close()
 
     def _damage(self, lost: list[tuple[int, str]]) -> list[Damage]:
         """Return runs of records that are lost for one reason."""

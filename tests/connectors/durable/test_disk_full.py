@@ -11,6 +11,7 @@ import pytest
 from aiops.connectors.durable.log import SegmentedLog
 from aiops.engine.ports import LogRecord
 from aiops.errors import LogFull
+from tests.connectors.durable.power_cut import InlineLog
 
 BODY = bytes(range(256)) * 64  # 16 KiB
 
@@ -29,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def fill(log: SegmentedLog) -> int:
@@ -85,7 +86,7 @@ def test_a_log_on_a_full_disk_opens_reads_and_is_trimmed(small_disk: Path) -> No
 
 
 def test_the_ballast_is_given_up_and_made_again_first(small_disk: Path) -> None:
-    log = SegmentedLog(small_disk / "log", segment_bytes=500_000, ballast_bytes=1 << 20)
+    log = InlineLog(small_disk / "log", segment_bytes=500_000, ballast_bytes=1 << 20)
     ballast = small_disk / "log" / "ballast"
     fill(log)
     assert not ballast.exists()

@@ -17,19 +17,21 @@ CHANGES = ("open", "write", "truncate", "sync", "rename", "unlink", "sync names"
 
 
 class Failing(Watched):
-    """Fails the n-th operation that changes something; from there on all flushes too, if asked."""
+    """Fails the n-th operation that changes something, or all from there on."""
 
-    def __init__(self, nth: int, code: int, kinds: tuple[str, ...] = CHANGES) -> None:
+    def __init__(self, nth: int, code: int, *, lasting: bool) -> None:
         super().__init__()
-        self.left, self.code, self.kinds = nth, code, kinds
+        self.left, self.code, self.lasting = nth, code, lasting
         self.failed: str = ""
 
     def before(self, kind: str, name: str) -> None:
-        if kind not in self.kinds:
+        # A disk that stays full still lets files be flushed and taken away.
+        full = self.lasting and self.code == errno.ENOSPC
+        if kind not in (CHANGES[:2] if full else CHANGES):
             return
         self.left -= 1
-        if self.left == 0:
-            self.failed = f"{kind} {name}"
+        if self.left == 0 or (self.lasting and self.left < 0):
+            self.failed = self.failed or f"{kind} {name}"
             raise OSError(self.code, "made to fail")
 
 
@@ -115,13 +117,18 @@ def place() -> Iterator[Path]:
         yield Path(parent)
 
 
+# When SQLite goes on after an error of a VFS in Python and meets another, apsw can raise but one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_no_error_of_the_disk_costs_an_acknowledged_record(place: Path, code: int) -> None:
+@pytest.mark.parametrize("lasting", [False, True])
+def test_no_error_of_the_disk_costs_an_acknowledged_record(
+    place: Path, code: int, lasting: bool
+) -> None:
     refused = 0
     nth = 0
     while True:
-        nth += 1
-        files = Failing(nth, code)
+        nth += 4 if lasting else 1
+        files = Failing(nth, code, lasting=lasting)
         story = Story(files, place / f"{nth}")
         if not files.failed:
             break
@@ -130,7 +137,8 @@ def test_no_error_of_the_disk_costs_an_acknowledged_record(place: Path, code: in
         except AssertionError as error:
             raise AssertionError(f"{files.failed}, operation {nth}: {error}") from error
         refused += story.refused
-        flush = files.failed.startswith("sync")
+        # On closing, SQLite passes over a failed flush of a rollback journal it is done with.
+        flush = files.failed.startswith("sync") and not files.failed.endswith("-journal")
         assert story.broken or not (flush and code == errno.EIO), files.failed
-    assert nth > 200
+    assert nth > 150
     assert (refused > 0) == (code == errno.ENOSPC)
