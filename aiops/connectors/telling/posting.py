@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 
 import httpcore
@@ -61,7 +62,7 @@ class Poster:
         self._egress = egress
         self._now = now
         try:
-            trusted = ssl.create_default_context(cafile=ca_file)
+            trusted = ssl.create_default_context(cafile=ca_file) if ca_file else _trusted()
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(
                 f"ca_file {ca_file}: {error}; give a readable file of certificates in PEM"
@@ -136,6 +137,12 @@ class Poster:
         raise DeliveryError(
             f"{where} answered {status}", permanent=not retryable, retry_after_s=after_s
         )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return the system's trust, read once: it takes longer than a call."""
+    return ssl.create_default_context()
 
 
 def _authority(url: str) -> str:

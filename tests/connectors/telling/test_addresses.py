@@ -3,7 +3,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -51,10 +50,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def post(monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
+def post() -> Iterator[Post]:
     """Return what posts with a new poster, all of which are closed at the end."""
-    trusted = ssl.create_default_context()  # once: it takes longer than all else here
-    monkeypatch.setattr(ssl, "create_default_context", lambda **given: trusted)
     with ExitStack() as stack:
 
         def post_once(egress: Egress, url: str) -> None:
