@@ -236,7 +236,7 @@ async def drip(client, content):
 
 def test_a_head_that_comes_byte_by_byte_is_cut_off(run):
     async def go():
-        async with serving(replace(LONG, head_s=0.15)) as here:
+        async with serving(replace(LONG, head_s=0.3)) as here:
             for first in ((), ("/first",)):  # of a connection's first request, and of a later one
                 client = await here.client()
                 for path in first:
@@ -244,7 +244,7 @@ def test_a_head_that_comes_byte_by_byte_is_cut_off(run):
                 dripping = asyncio.create_task(
                     drip(client, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 50)
                 )
-                assert "within 0.15 s" in await client.refused(408)
+                assert "within 0.3 s" in await client.refused(408)
                 dripping.cancel()
             assert here.server.refused["slow_head"] == 2
             assert here.app.asked == ["/first"]
@@ -254,7 +254,7 @@ def test_a_head_that_comes_byte_by_byte_is_cut_off(run):
 
 def test_empty_lines_keep_no_connection_open(run):
     async def go():
-        async with serving(replace(LONG, head_s=0.15)) as here:
+        async with serving(replace(LONG, head_s=0.3)) as here:
             client = await here.client()
             await client.ask("/a")
             dripping = asyncio.create_task(drip(client, b"\r\n" * 200))
@@ -290,12 +290,12 @@ def test_a_body_that_stops_is_cut_off_though_it_began_fast(run):
 
 def test_a_long_body_that_comes_fast_enough_is_served(run):
     async def go():
-        async with serving(replace(LONG, body_s=0.15, body_rate=10_000.0)) as here:
+        async with serving(replace(LONG, body_s=0.3, body_rate=10_000.0)) as here:
             client = await here.client()
             await client.send(request("/long", b"x" * 100_000)[:-100_000])
             for _ in range(20):  # more than twice the time a body may take
                 await client.send(b"x" * 5_000)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.04)
             assert (await client.answer())[2]["n"] == 100_000
 
     run(go())
@@ -662,7 +662,7 @@ def test_a_handshake_that_does_not_go_on_is_cut_off(run, tls):
 
 def test_a_slow_head_is_cut_off_under_tls_too(run, tls, authority):
     async def go():
-        async with serving(replace(LONG, head_s=0.3, linger_s=0.1), tls=tls) as here:
+        async with serving(replace(LONG, head_s=0.5, linger_s=0.1), tls=tls) as here:
             client = await here.client(ssl=trusting(authority))
             await client.send(b"GET / HTTP/1.1\r\n")
             await client.refused(408)
