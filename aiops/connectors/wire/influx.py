@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aiops.connectors.wire.build import Builder
 from aiops.connectors.wire.decoded import Decoded
-from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.limits import MIB, Limits
 from aiops.connectors.wire.naming import cohort_of, device_of, excess, labels_json, site_of
 from aiops.errors import PayloadError
 from aiops.telemetry.dialects import named
@@ -31,8 +31,8 @@ UNITS_NS = {
     "h": 3_600_000_000_000,
 }
 """Precision -> its unit, in ns."""
-HEADS_KEPT = 8192
-"""Of one body: ``measurement,tags``, which come again with each time."""
+KNOWN_BYTES_MAX = 32 * MIB
+"""Of heads remembered between bodies; beyond, all of them are forgotten and learnt anew."""
 
 
 def decode(body: bytes, recv_ns: int, limits: Limits, precision: str = "ns") -> Decoded:
@@ -79,6 +79,79 @@ class Head(NamedTuple):
     """Field as it is spelt -> metric, or "": a name that is too long."""
 
 
+class Known:
+    """Heads (``measurement,tags``) that were seen before, which come again with every time.
+
+    It makes decoding faster and changes no result. Threads may share it: what an entry holds
+    follows from its key, so any thread's will do.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.size = 0
+        """In bytes, about."""
+        self._heads: dict[str, Head | str] = {}
+
+    def head(self, text: str) -> Head | str:
+        """Return what a measurement and tags are, or why they are refused."""
+        known = self._heads.get(text)
+        if known is None:
+            known = self._heads[text] = _parsed(text, self.limits)
+            self.size += 3 * len(text) + 600
+        return known
+
+    def metric(self, head: Head, field: str) -> str:
+        """Return the name of a field's metric, or "" if it is too long."""
+        known = head.metrics.get(field)
+        if known is None:
+            name = metric_of(head.measurement, _unescaped(field))
+            known = head.metrics[field] = "" if excess(name, {}, self.limits) else name
+            self.size += len(field) + len(name) + 200
+        return known
+
+
+_known: dict[Limits, Known] = {}
+
+
+def _remembered(limits: Limits) -> Known:
+    """Return what to remember in; who has it may go on with it, whatever others do."""
+    known = _known.get(limits)
+    if known is None or known.size > KNOWN_BYTES_MAX:
+        _known.clear()
+        known = _known[limits] = Known(limits)
+    return known
+
+
+def _parsed(text: str, limits: Limits) -> Head | str:
+    if "\\" in text:
+        name, *tags = _COMMA.split(text)
+        pairs = [[_unescaped(part) for part in _EQUALS.split(tag)] for tag in tags]
+        measurement = name.replace("\\,", ",").replace("\\ ", " ")
+    else:
+        measurement, *tags = text.split(",")
+        pairs = [tag.split("=") for tag in tags]
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        if len(pair) != 2 or not all(pair):
+            return f"a tag was expected, found {'='.join(pair)[:40]!r}"
+        labels[pair[0]] = pair[1]
+    if len(labels) < len(pairs):
+        return "a tag is there twice"
+    too_much = excess(measurement, labels, limits)
+    if too_much is not None:
+        return too_much
+    device = device_of(labels)
+    if device is None:
+        return "no tag names the device"
+    if excess(device, {}, limits):
+        return f"a device's name of more than {limits.name_bytes} bytes"
+    return Head(measurement, device, labels_json(labels), site_of(labels), cohort_of(labels), {})
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
 class _Lines:
     """One body on its way."""
 
@@ -87,7 +160,7 @@ class _Lines:
         self.recv_ns = recv_ns
         self.unit_ns = unit_ns
         self.build = Builder(limits)
-        self.heads: dict[str, Head | str] = {}
+        self.known = _remembered(limits)
 
     def decoded(self, body: bytes) -> Decoded:
         for number, raw in enumerate(io.BytesIO(body), 1):
@@ -113,14 +186,12 @@ class _Lines:
             fields = [_plain(pair) for pair in told.split(",")]
         ts_ns = self.time(time.strip())
         values = [text if is_text else number(text) for _, text, is_text in fields]
-        head = self.head(text)
+        head = self.known.head(text)
         if isinstance(head, str):
             self.build.refuse(head, line, len(fields))
             return
         for (field, _, _), value in zip(fields, values, strict=True):
-            metric = head.metrics.get(field)
-            if metric is None:
-                metric = head.metrics[field] = self.metric(head.measurement, field)
+            metric = self.known.metric(head, field)
             if metric:
                 self.build.add(
                     head.device, ts_ns, metric, value, head.labels, head.site, head.cohort
@@ -137,40 +208,6 @@ class _Lines:
             raise ValueError(f"a time was expected, found {text[:40]!r}")
         return int(text) * self.unit_ns
 
-    def metric(self, measurement: str, field: str) -> str:
-        metric = metric_of(measurement, _ESCAPED.sub(r"\1", field))
-        return "" if excess(metric, {}, self.limits) else metric
-
-    def head(self, text: str) -> Head | str:
-        """Return what the measurement and tags are, or why they are refused."""
-        known = self.heads.get(text)
-        if known is None:
-            if len(self.heads) >= HEADS_KEPT:
-                self.heads.clear()
-            known = self.heads[text] = self.parse(text)
-        return known
-
-    def parse(self, text: str) -> Head | str:
-        name, *tags = _COMMA.split(text)
-        measurement = name.replace("\\,", ",").replace("\\ ", " ")
-        labels: dict[str, str] = {}
-        for tag in tags:
-            pair = [_ESCAPED.sub(r"\1", part) for part in _EQUALS.split(tag)]
-            if len(pair) != 2 or not all(pair):
-                return f"a tag was expected, found {tag[:40]!r}"
-            if pair[0] in labels:
-                return "a tag is there twice"
-            labels[pair[0]] = pair[1]
-        too_much = excess(measurement, labels, self.limits)
-        if too_much is not None:
-            return too_much
-        device = device_of(labels)
-        if device is None:
-            return "no tag names the device"
-        return Head(
-            measurement, device, labels_json(labels), site_of(labels), cohort_of(labels), {}
-        )
-
 
 # Pieces of a line --------------------------------------------------------------------------------
 
@@ -182,6 +219,7 @@ _ESCAPED_IN_TEXT = re.compile(r'\\(["\\])')
 _NUMBER = re.compile(
     r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)|(-?[0-9]+)i|([0-9]+)u"
 )
+_DIGITS = frozenset("0123456789")
 _BOOLEANS = {
     **dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0),
     **dict.fromkeys(("f", "F", "false", "False", "FALSE"), 0.0),
@@ -199,6 +237,10 @@ def number(text: str) -> float:
     known = _BOOLEANS.get(text)
     if known is not None:
         return known
+    if text[-1:] in _DIGITS and text.isascii() and "_" not in text:
+        value = float(text)
+        if math.isfinite(value):
+            return value
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise ValueError(f"a value was expected, found {text[:40]!r}")

@@ -89,6 +89,9 @@ def excess(metric: str, labels: Mapping[str, str], limits: Limits) -> str | None
         return f"a metric name of more than {limits.name_bytes} bytes"
     if len(labels) > limits.labels:
         return f"more than {limits.labels} labels"
+    longest = max(map(len, labels), default=0), max(map(len, labels.values()), default=0)
+    if 4 * longest[0] <= limits.name_bytes and 4 * longest[1] <= limits.value_bytes:
+        return None  # no character takes more than four bytes
     for name, value in labels.items():
         if _bytes(name) > limits.name_bytes:
             return f"a label name of more than {limits.name_bytes} bytes"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiops.connectors.wire import influx as influx_codec
 from aiops.connectors.wire.decoded import READINGS, TEXTS
 from aiops.connectors.wire.influx import UNITS_NS, decode
 from aiops.connectors.wire.limits import Limits
@@ -94,6 +95,7 @@ def test_an_unknown_precision_is_told_the_known_ones():
         "m,host=a,host=b x=1 7",
         ",host=a x=1 7",
         "m x=1 7",
+        "m,host=" + "v" * 257 + " x=1 7",
         "m,disk=sda x=1 7",
         "m,host=a,k=" + "v" * 4097 + " x=1 7",
         "m,host=a " + "k" * 300 + "=1 7",
@@ -164,6 +166,17 @@ def test_readings_come_out_as_they_went_in(readings):
         (r.device, r.metric, r.value) for r in readings
     ]
     assert [json.loads(r["labels"]) for r in rows] == [r.all_labels("host") for r in readings]
+
+
+def test_what_was_seen_before_changes_speed_only(monkeypatch):
+    draw = random.Random(6)
+    lines = [f"m{k % 3},host=gw-{k % 5},n={k} a={k},b=2i {T + k}" for k in range(40)]
+    bodies = ["\n".join(draw.choices(lines, k=50)).encode() for _ in range(20)]
+    warm = [decode(body, T, LIMITS) for body in bodies]
+    monkeypatch.setattr(influx_codec, "KNOWN_BYTES_MAX", 5_000)
+    forgetful = [decode(body, T, LIMITS) for body in bodies]
+    assert influx_codec._known[LIMITS].size < 100_000
+    assert warm == forgetful
 
 
 def test_more_readings_than_allowed_are_too_large():
