@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from aiops.connectors.replay import unpack
 from aiops.engine.ports import DurableLog
-from aiops.telemetry.columns import column_of
+from aiops.telemetry.columns import column_of, read_names
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalised import NO_TIME
 from aiops.telemetry.times import read_times
@@ -61,29 +61,28 @@ class Reader:
     def _of_device(self, table: pa.Table, layout: Layout) -> pa.Table:
         if self._device_id is None:
             return table
-        names = pc.cast(column_of(table, layout.device), pa.string())
-        return table.filter(pc.equal(names, self._device_id))
+        return _where(table, layout.device, self._device_id)
 
     def _long(self, table: pa.Table, layout: Layout) -> Iterator[dict[str, Any]]:
         table = self._of_device(table, layout)
         if self._metric is not None:
-            names = pc.cast(column_of(table, str(layout.metric)), pa.string())
-            table = table.filter(pc.equal(names, self._metric))
+            table = _where(table, str(layout.metric), self._metric)
         if not len(table):
             return
-        moments = _moments(table, layout)
-        rows = table.select([layout.device, str(layout.metric), str(layout.value)]).to_pylist()
+        device, metric = _names(table, layout.device), _names(table, str(layout.metric))
+        values = _values(column_of(table, str(layout.value)))
         labels = (
-            column_of(table, layout.labels).to_pylist() if layout.labels else [None] * len(rows)
+            _values(column_of(table, layout.labels), nested=True)
+            if layout.labels
+            else [None] * len(values)
         )
-        for row, ts, label in zip(rows, moments, labels, strict=True):
-            value = row[str(layout.value)]
+        for i, ts in enumerate(_moments(table, layout)):
             yield {
-                "device_id": row[layout.device],
+                "device_id": device[i],
                 "ts": ts,
-                "metric": row[str(layout.metric)],
-                "value": value if value == value else None,
-                "labels": _labels(label),
+                "metric": metric[i] or "",
+                "value": values[i] if values[i] == values[i] else None,
+                "labels": _labels(labels[i]),
             }
 
     def _wide(self, table: pa.Table, layout: Layout) -> Iterator[dict[str, Any]]:
@@ -95,19 +94,59 @@ class Reader:
             names = [name for name in names if name == self._metric]
         if not len(table) or not names:
             return
-        moments = _moments(table, layout)
-        for row, ts in zip(table.to_pylist(), moments, strict=True):
-            labels = {c: row[c] for c in sorted(told) if row[c] is not None}
-            for name in names:
-                value = row[name]
+        device = _names(table, layout.device)
+        columns = {name: _values(column_of(table, name)) for name in names}
+        places = {name: _values(column_of(table, name)) for name in sorted(told)}
+        for i, ts in enumerate(_moments(table, layout)):
+            labels = {name: value[i] for name, value in places.items() if value[i] is not None}
+            for name, values in columns.items():
+                value = values[i]
                 if value is not None and value == value:
                     yield {
-                        "device_id": row[layout.device],
+                        "device_id": device[i],
                         "ts": ts,
                         "metric": name,
-                        "value": value if isinstance(value, int | float | str) else str(value),
+                        "value": value,
                         "labels": labels,
                     }
+
+
+def _names(table: pa.Table, column: str) -> list[str | None]:
+    """Return the names in a column as the engine reads them."""
+    found = read_names(column_of(table, column))
+    known: list[str | None] = [*found.value, None]
+    return [known[code] for code in found.code.tolist()]
+
+
+def _where(table: pa.Table, column: str, name: str) -> pa.Table:
+    """Return the rows of a name."""
+    found = read_names(column_of(table, column))
+    wanted = [value == name for value in found.value]
+    return table.filter(pa.array(np.array([*wanted, False])[found.code]))
+
+
+def _values(column: pa.Array, *, nested: bool = False) -> list[Any]:
+    """Return numbers and words as they are; of what is neither its text, or else its type.
+
+    Such columns are no readings, and may hold what Python has no value for. `nested`: lists and
+    structs stay what they are.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    try:
+        plain = column if _is_plain(kind) or nested else pc.cast(column, pa.string())
+        return plain.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [f"<{kind}>" if there else None for there in column.is_valid().to_pylist()]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+    )
 
 
 def _moments(table: pa.Table, layout: Layout) -> list[str | None]:
@@ -119,12 +158,13 @@ def _moments(table: pa.Table, layout: Layout) -> list[str | None]:
 
 
 def _labels(told: Any) -> dict[str, Any]:
-    if isinstance(told, dict):
-        return told
     if isinstance(told, list):  # an Arrow map
-        return dict(told)
+        told = dict(told)
+    if isinstance(told, dict):
+        plain = (int, float, str, type(None))
+        return {k: v if isinstance(v, plain) else str(v) for k, v in told.items()}
     try:
         found = json.loads(told) if told else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {"labels": told}
     return found if isinstance(found, dict) else {"labels": told}
