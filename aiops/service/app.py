@@ -19,6 +19,8 @@ from aiops.service.routes import arrivals, decisions, health, ingest, results
 from aiops.service.service import Service
 
 logger = structlog.get_logger("aiops.http")
+ASKED_FIRST = ("/collectd", "/write")
+"""Whose senders show a password only once they are asked for one, and otherwise stay silent."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -53,6 +55,8 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, AiopsError):
         raise error
     refusal = refusal_of(error)
+    if refusal.status == 401 and request.url.path in ASKED_FIRST:
+        refusal.headers["www-authenticate"] += ', Basic realm="aiops"'
     if refusal.status >= 500 and refusal.status != 503:
         logger.exception("request failed", path=request.url.path, exc_info=error)
     return problem(refusal)
