@@ -30,6 +30,7 @@ SITE = _spellings("site")
 COHORT = _spellings("cohort")
 INSTANCES = frozenset({"instance", "exported_instance"})
 """Labels whose values are addresses: the port says which exporter, not which device."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PARTS = ("device", "part", "disk", "block_device")
 OF_PARTS = frozenset({"serial_number", "serial_no", "serial", "model"})
 """Labels that describe the part, where a label names one, and the device else."""
@@ -40,14 +41,23 @@ _ADDRESS = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]/]+))(?::[0-9]{1,5})?")
 def device_of(labels: Mapping[str, str]) -> str | None:
     """Return the device that labels name, or None.
 
+    An address that each device calls itself by (``localhost:9100``) gives way to any other name.
+
     >>> device_of({"job": "node", "instance": "gw-17:9100", "device": "sda"})
     'gw-17'
     """
+    itself = None
     for name in DEVICE:
         value = labels.get(name)
-        if value and not (name in OF_PARTS and any(part in labels for part in PARTS)):
-            return host_of(value) if name in INSTANCES else value
-    return None
+        if not value or (name in OF_PARTS and any(part in labels for part in PARTS)):
+            continue
+        if name not in INSTANCES:
+            return value
+        host = host_of(value)
+        if host not in LOOPBACK:
+            return host
+        itself = itself or host
+    return itself
 
 
 def host_of(address: str) -> str:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aiops.connectors.wire.build import Builder, coded, names, readings
+from aiops.connectors.wire.build import REASONS, Builder, Refusals, coded, names, readings
 from aiops.connectors.wire.decoded import LOGS, READINGS, TEXTS
 from aiops.connectors.wire.limits import Limits
 from aiops.errors import TooLarge
@@ -75,3 +75,14 @@ def test_the_bits_of_a_nan_are_kept():
     build.add("a", 1, "up", stale[0].item())
     value = build.decoded().tables[0]["value"].chunk(0).to_numpy()
     assert value.view(np.uint64)[0] == 0x7FF0000000000002
+
+
+def test_only_so_many_reasons_are_told_apart():
+    refusals = Refusals()
+    for number in range(1000):
+        refusals.add(f"reason {number}", "x" * 500)
+    told = refusals.listed()
+    assert len(told) == REASONS + 1
+    assert told[-1].reason == "other reasons"
+    assert sum(one.count for one in told) == 1000
+    assert max(len(one.example) for one in told) == 120
