@@ -11,6 +11,7 @@ up to some point. The log must open on each, without help, with every acknowledg
 from __future__ import annotations
 
 import argparse
+import errno
 import random
 import tempfile
 import time
@@ -49,6 +50,8 @@ def fast_directory() -> str | None:
 class Run:
     """What happened, in order, and what was promised when."""
 
+    start: dict[str, bytes] = field(default_factory=dict)
+    """What was on the disk before."""
     operations: list[Operation] = field(default_factory=list)
     promised: list[tuple[int, int]] = field(default_factory=list)
     """Per operation: last record acknowledged before it, and first that is not trimmed."""
@@ -57,11 +60,18 @@ class Run:
 
 
 class _Recorded(Watched):
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, acknowledged: int = 0, kept_from: int = 1) -> None:
         super().__init__()
         self.run = run
-        self.acknowledged = 0
-        self.kept_from = 1
+        self.acknowledged = acknowledged
+        self.kept_from = kept_from
+        self.fail_flush = False
+
+    def before(self, kind: str, name: str) -> None:
+        if self.fail_flush and kind == "sync" and name.endswith("-wal"):
+            self.fail_flush = False
+            self.after(Operation("sync failed", name))
+            raise OSError(errno.EIO, "made to fail")
 
     def after(self, operation: Operation) -> None:
         self.run.operations.append(operation)
@@ -69,7 +79,7 @@ class _Recorded(Watched):
 
 
 def record(log_type: type[SegmentedLog], commits: int = 60, seed: int = 1) -> Run:
-    """Run a log with seals, trims, a clean restart and a kill, and record it."""
+    """Run a log with seals, trims, a clean restart, kills and a failed flush, and record it."""
     rng = random.Random(seed)
     run = Run()
     files = _Recorded(run)
@@ -85,7 +95,14 @@ def record(log_type: type[SegmentedLog], commits: int = 60, seed: int = 1) -> Ru
             group = [_some(rng, turn) for _ in range(rng.choice([1, 1, 2, 5]))]
             for seq, one in enumerate(group, log.last + 1):
                 run.records[seq] = one
-            files.acknowledged = log.append(group)
+            files.fail_flush = turn == 31
+            try:
+                files.acknowledged = log.append(group)
+            except LogError:
+                log._let_go()
+                log = start()
+                # What can be read is promised, too: who sends it again is told that it is there.
+                files.acknowledged = log.last
             if turn % 11 == 0:
                 files.kept_from = max(1, files.acknowledged - 12)
                 log.trim(files.kept_from)
@@ -99,6 +116,22 @@ def record(log_type: type[SegmentedLog], commits: int = 60, seed: int = 1) -> Ru
     return run
 
 
+def record_opening(first: Run, at: int, found: dict[str, bytes]) -> Run:
+    """Open a log on a disk that a power cut left, append and close it, and record that."""
+    run = Run(found, records=dict(first.records))
+    files = _Recorded(run, *first.promised[at])
+    with tempfile.TemporaryDirectory(dir=fast_directory()) as parent:
+        directory = Path(parent)
+        for name, data in found.items():
+            (directory / name).write_bytes(data)
+        log = InlineLog(directory, segment_bytes=60_000, ballast_bytes=0, files=files)
+        files.acknowledged = max((seq for seq, _ in log.read(0)), default=0)
+        more = LogRecord("telemetry", b"more", 99, "press-7", "more")
+        run.records[log.append([more])] = more
+        log.close()
+    return run
+
+
 def _some(rng: random.Random, turn: int) -> LogRecord:
     size = rng.choice([0, 40, 700, 9_000, 30_000])
     # Repetitive payloads are what weak checksums fall for.
@@ -109,11 +142,11 @@ def _some(rng: random.Random, turn: int) -> LogRecord:
 class Disk:
     """Files as they surely are, and what is on its way to them."""
 
-    def __init__(self) -> None:
-        self._content: dict[int, bytearray] = {}
-        self._pending: dict[int, list[Operation]] = {}
-        self._names: dict[str, int] = {}
-        self._live: dict[str, int] = {}
+    def __init__(self, start: dict[str, bytes]) -> None:
+        self._content = {file: bytearray(data) for file, data in enumerate(start.values())}
+        self._pending: dict[int, list[Operation]] = {file: [] for file in self._content}
+        self._names = {name: file for file, name in enumerate(start)}
+        self._live = dict(self._names)
         self._renamings: list[tuple[Operation, int]] = []
 
     def apply(self, operation: Operation) -> None:
@@ -127,6 +160,9 @@ class Disk:
             for one in self._pending[file]:
                 _write(self._content[file], one)
             self._pending[file].clear()
+        elif kind == "sync failed":
+            # Linux may take the pages for written: no later flush writes them.
+            self._pending[self._live[name]].clear()
         elif kind in ("write", "truncate"):
             self._pending[self._live[name]].append(operation)
         else:
@@ -205,7 +241,7 @@ def states(run: Run, count: int, seed: int) -> Iterator[tuple[int, dict[str, byt
     total = len(run.operations)
     cuts = Counter(rng.randrange(total) for _ in range(count))
     seen: set[int] = set()
-    disk = Disk()
+    disk = Disk(run.start)
     for at, operation in enumerate(run.operations):
         for _ in range(cuts[at]):
             for _ in range(8):
@@ -263,6 +299,17 @@ def search(run: Run, count: int, seed: int) -> tuple[int, Counter[str]]:
     return tried, wrong
 
 
+def search_openings(run: Run, openings: int, count: int, seed: int) -> tuple[int, Counter[str]]:
+    """Let power fail again while a log is opened after it failed, about `count` times for each."""
+    tried = 0
+    wrong: Counter[str] = Counter()
+    for at, found in states(run, openings, seed):
+        more, said = search(record_opening(run, at, found), count, seed + tried)
+        tried += more
+        wrong += said
+    return tried, wrong
+
+
 class NormalSegment(Segment):
     """A control: commits are not flushed."""
 
@@ -296,6 +343,10 @@ def main() -> None:
             more, found = search(run, min(2_000, asked.states - tried), asked.seed + tried)
             tried += more
             wrong += found
+            if log_type is InlineLog:
+                more, found = search_openings(run, 100, 4, asked.seed + tried)
+                tried += more
+                wrong += found
         took = time.perf_counter() - began
         print(f"{log_type.__name__}: {tried} states in {took:.0f} s, {wrong.total()} wrong")
         for said, count in wrong.most_common(8):
