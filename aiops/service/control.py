@@ -347,12 +347,7 @@ class Control:
 
     def audit_broken(self) -> int | None:
         """Return the first entry of the audit that was altered, moved or removed; None: none."""
-        before, expected = "", 1
-        for seq, body, digest in self._read("SELECT seq, body, hash FROM audit ORDER BY seq"):
-            if seq != expected or digest != ledger.chained(before, body):
-                return expected
-            before, expected = digest, seq + 1
-        return None
+        return ledger.first_broken(self._read("SELECT seq, body, hash FROM audit ORDER BY seq"))
 
     # Reading ---------------------------------------------------------------------------------
 

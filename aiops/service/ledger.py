@@ -14,7 +14,7 @@ rejected and expired are ends: nothing leaves them, so no replay does anything t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -57,3 +57,13 @@ def expired(action: Mapping[str, Any], now_ns: int) -> bool:
 def chained(before: str, body: str) -> str:
     """Return the hash of an audit entry, which seals all entries before it."""
     return hashlib.sha256(f"{before}\n{body}".encode()).hexdigest()
+
+
+def first_broken(entries: Iterable[tuple[int, str, str]]) -> int | None:
+    """Return the first entry (number, body, hash) that was altered, moved or removed, or None."""
+    before, expected = "", 1
+    for seq, body, digest in entries:
+        if seq != expected or digest != chained(before, body):
+            return expected
+        before, expected = digest, seq + 1
+    return None

@@ -59,7 +59,8 @@ class ServiceCollector(Collector):
         yield refused
         aside = CounterMetricFamily("aiops_set_aside", "Set aside by the engine", labels=["reason"])
         for reason, n in dict(judge.engine.fleet.counts).items():
-            aside.add_metric([reason], n)
+            if reason != "rows":  # that counts all of them
+                aside.add_metric([reason], n)
         yield aside
         counts = control.counts()
         firing = GaugeMetricFamily("aiops_firing", "Open", labels=["kind", "severity"])
