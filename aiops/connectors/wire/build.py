@@ -17,6 +17,7 @@ EXAMPLE = 120
 REASONS = 32
 """More reasons than this are counted as one."""
 BAD_LINES_MAX = 10_000
+"""Of one body; with more it is something else than it says."""
 _TIMES = range(-(2**63), 2**63)
 
 
@@ -94,6 +95,9 @@ class Builder:
             return self.refuse("no label names the device", f"{metric} {labels or ''}")
         if ts_ns not in _TIMES:
             return self.refuse("a time beyond what nanoseconds can count", f"{metric} {ts_ns}")
+        most = self._limits.name_bytes
+        if 4 * len(device) > most and len(device.encode()) > most:
+            return self.refuse(f"a device's name of more than {most} bytes", device)
         if isinstance(value, str):
             if len(value.encode()) > self._limits.value_bytes:
                 return self.refuse(f"a text of more than {self._limits.value_bytes} bytes", metric)

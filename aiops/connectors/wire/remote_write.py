@@ -28,9 +28,11 @@ SERIES_MAX = 1 << 16
 """Of one message; senders come with 500 to 10,000."""
 SYMBOLS_MAX = 1 << 17
 REFS_MAX = 1 << 21
-KNOWN_BYTES_MAX = 64 * MIB
-"""Of series remembered between messages; beyond, all of them are forgotten and learnt anew."""
-SHAPES_KEPT = 16
+KNOWN_BYTES_MAX = 128 * MIB
+"""Of series remembered between messages, about 1 KiB each; beyond, all are forgotten and learnt
+anew."""
+SHAPES_BYTES_MAX = 64 * MIB
+"""Likewise of the columns of whole messages."""
 
 STALE = 0x7FF0000000000002
 """The bits of the NaN that says that a series has ended."""
@@ -111,7 +113,8 @@ class Known:
         self.v2: dict[bytes, Meaning] = {}
         """By the numbers of their symbols."""
         self.size = 0
-        """In bytes, about."""
+        """Of series and symbols, in bytes, about."""
+        self.shapes_size = 0
         self._symbols: dict[bytes, int] = {}
         self._numbers = count()
         self._shapes: dict[tuple[Series, Series, int], tuple[list[Series], Columns]] = {}
@@ -139,10 +142,11 @@ class Known:
         if known is not None and known[0] == rows:
             return known[1]
         made = Columns(*(names(*coded(column)) for column in zip(*rows, strict=True)))
-        if len(self._shapes) >= SHAPES_KEPT:
+        if self.shapes_size > SHAPES_BYTES_MAX:
             self._shapes.clear()
+            self.shapes_size = 0
         self._shapes[shape] = rows, made
-        self.size += sum(column.nbytes for column in made) + 8 * len(rows)
+        self.shapes_size += sum(column.nbytes for column in made) + 8 * len(rows) + 2000
         return made
 
 

@@ -38,9 +38,10 @@ def test_what_cannot_be_a_reading_is_refused_and_counted():
     assert not build.add("a", 2**63, "up", 1.0)
     assert not build.add("a", 1, "up", 10**400)
     assert not build.add("a", 1, "up", "long one")
+    assert not build.add("é" * 129, 1, "up", 1.0)
     done = build.decoded()
-    assert (done.tables, done.samples, done.rejected) == ((), 0, 5)
-    assert [r.count for r in done.refused] == [2, 1, 1, 1]
+    assert (done.tables, done.samples, done.rejected) == ((), 0, 6)
+    assert [r.count for r in done.refused] == [2, 1, 1, 1, 1]
     assert done.refused[0].example == 'up {"job":"x"}'
 
 

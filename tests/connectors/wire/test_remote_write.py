@@ -98,22 +98,27 @@ def test_what_was_seen_before_changes_speed_only(encode, decode, monkeypatch):
         remote_write._known.clear()
         cold.append(decode(body, 0, LIMITS))
     monkeypatch.setattr(remote_write, "KNOWN_BYTES_MAX", 30_000)  # forgets every few messages
+    monkeypatch.setattr(remote_write, "SHAPES_BYTES_MAX", 5_000)
     forgetful = [decode(body, 0, LIMITS) for body in messages]
     assert warm == cold == forgetful
 
 
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(remote_write, "KNOWN_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(remote_write, "SHAPES_BYTES_MAX", 200_000)
     remote_write._known.clear()
-    sizes = []
+    sizes, shapes = [], []
     for n in range(30):
         some = [Reading(f"d{n}-{k}", T, "up", 1.0, {"x": "y" * 2000}) for k in range(20)]
         decode_v1(remote_write_v1(some), 0, LIMITS)
         decode_v2(remote_write_v2(some), 0, LIMITS)
         sizes.append(remote_write._known[LIMITS].size)
+        shapes.append(remote_write._known[LIMITS].shapes_size)
     assert len(remote_write._known) == 1
     assert max(sizes) < 1_500_000
+    assert max(shapes) < 400_000
     assert sizes != sorted(sizes)  # it did forget
+    assert shapes != sorted(shapes)
 
 
 @both
