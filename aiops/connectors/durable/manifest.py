@@ -6,6 +6,8 @@ import json
 import zlib
 from dataclasses import asdict, dataclass
 
+from aiops.errors import LogError
+
 FORMAT = 1
 
 
@@ -31,9 +33,20 @@ class Manifest:
 
     @classmethod
     def load(cls, line: bytes) -> Manifest | None:
-        """Read it; None: it is damaged, or of another format."""
+        """Read it; None: it is damaged.
+
+        Raises
+        ------
+        LogError
+            It is whole, and of another format.
+        """
         said, _, text = line.rstrip(b"\n").partition(b" ")
         if said != b"%08x" % zlib.crc32(text):
             return None
         fields = json.loads(text)
-        return cls(**fields) if fields.get("format") == FORMAT else None
+        if fields["format"] != FORMAT:
+            raise LogError(
+                f"a segment has format {fields['format']} and this version reads {FORMAT}: "
+                "use the version that wrote it"
+            )
+        return cls(**fields)

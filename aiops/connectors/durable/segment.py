@@ -328,17 +328,20 @@ class Segment:
         return self._connection.execute(query).fetchall()[0][column]
 
     def _cut_off(self, frames: int) -> bool:
-        """Tell whether the WAL goes on after its last readable commit, to another commit.
+        """Tell whether a whole commit lies in the WAL beyond what can be read.
 
         Either a power cut tore the last write, which was then never acknowledged, or the disk
-        damaged one that was: the file alone does not say which.
+        damaged one that was: the file alone does not say which. A write that just stops, as when
+        the process is killed, ends in no whole commit.
         """
         wal = Path(f"{self.path}-wal")
-        if self._files.size(wal) <= _WAL_HEAD + frames * _WAL_FRAME:
+        begin = _WAL_HEAD + frames * _WAL_FRAME
+        if self._files.size(wal) < begin + _WAL_FRAME:
             return False
         data = self._files.read(wal)
-        starts = range(_WAL_HEAD + frames * _WAL_FRAME, len(data) - 7, _WAL_FRAME)
-        return any(any(data[start + 4 : start + 8]) for start in starts)
+        # SQLite file format, section 4.1: the last frame of a commit has the size of the database.
+        frames_left = range(begin, len(data) - _WAL_FRAME + 1, _WAL_FRAME)
+        return any(any(data[start + 4 : start + 8]) for start in frames_left)
 
 
 @functools.cache

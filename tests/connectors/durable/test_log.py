@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import zlib
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from aiops.connectors.durable import rows
 from aiops.connectors.durable.keys import Keys
 from aiops.connectors.durable.log import SegmentedLog
-from aiops.connectors.durable.segment import ROWS_MAX
+from aiops.connectors.durable.segment import PAGE_BYTES, ROWS_MAX
 from aiops.engine.ports import DurableLog, LogRecord
 from aiops.errors import LogError, LogFull, PayloadError, TooLarge
 from tests.connectors.durable.power_cut import InlineLog
@@ -215,6 +216,38 @@ def test_a_manifest_that_is_damaged_is_made_again(tmp_path: Path) -> None:
     assert not log.verify()
     log.close()
     assert manifest.read_bytes() == good
+
+
+def test_a_log_of_a_later_format_is_refused_and_let_be(tmp_path: Path) -> None:
+    log = small(tmp_path)
+    log.append([one()])
+    log.close()
+    (manifest,) = tmp_path.glob("*.sealed")
+    text = manifest.read_bytes()[9:-1].replace(b'"format": 1', b'"format": 2')
+    later = b"%08x %s\n" % (zlib.crc32(text), text)
+    manifest.write_bytes(later)
+    for _ in range(2):
+        with pytest.raises(LogError, match="has format 2"):
+            small(tmp_path)
+    assert manifest.read_bytes() == later
+
+
+@pytest.mark.parametrize(("size", "counted"), [(24, False), (24 + PAGE_BYTES, True)])
+def test_a_write_that_stops_is_no_damage_and_one_that_is_torn_may_be(
+    tmp_path: Path, size: int, counted: bool
+) -> None:
+    log = small(tmp_path)
+    log.append([one()])
+    log._let_go()
+    (wal,) = tmp_path.glob("*.db-wal")
+    with wal.open("ab") as file:
+        file.write(b"\1" * size)
+    log = small(tmp_path)
+    assert [seq for seq, _ in log.read(0)] == [1]
+    assert [lost.first_seq for lost in log.damage] == [2] * counted
+    # A number that may have been given out is not given out again.
+    assert log.append([one()]) == (1 + ROWS_MAX if counted else 2)
+    log.close()
 
 
 class Unreadable(Watched):
