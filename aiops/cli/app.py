@@ -11,6 +11,9 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "demo": "See it at work, on a simulated fleet.",
     "run": "Say what wears out, what drifts and what to do about it.",
+    "serve": "Run as a service: telemetry in over HTTP and MQTT, answers out.",
+    "connect": "Say what to paste so that telemetry comes, and what came.",
+    "doctor": "Say whether all is well, and what mends it.",
     "wear": "Rank flash by when it is worn out.",
     "reboots": "Rank devices by the evidence that they reboot more often.",
     "scan": "Say what is in files, and how they are read.",
@@ -23,7 +26,7 @@ COMMANDS = {
 """Command -> what it is for; its function has its name, in a module of that name."""
 EPILOG = (
     "Exit codes: 0 done, 1 an error, 2 wrong usage or settings, 3 findings (only with "
-    "--fail-on-finding), 130 stopped by Ctrl-C, 143 stopped by SIGTERM."
+    "--fail-on-finding), 4 nothing came (connect), 130 stopped by Ctrl-C, 143 stopped by SIGTERM."
 )
 # Plain help is folded to the width of the terminal, and its columns are narrow.
 STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}

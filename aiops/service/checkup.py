@@ -66,8 +66,10 @@ def keys(store: KeyStore, now_s: float) -> Look:
     """Look which keys are about to expire."""
     valid = [one for one in store.list() if one.valid(now_s)]
     soon = [one for one in valid if one.expires is not None and one.expires < now_s + SOON_S]
+    if not valid:
+        return Look("keys", "ok", "none: only a demo on this machine can be spoken to")
     if not soon:
-        return Look("keys", "ok", f"{len(valid) or 'no'} valid, none expires within 14 days")
+        return Look("keys", "ok", f"{len(valid)} valid, none expires within 14 days")
     first = min(soon, key=lambda one: one.expires or 0)
     days = ((first.expires or 0) - now_s) / 86_400
     roles = " ".join(f"--role {role}" for role in sorted(first.roles))

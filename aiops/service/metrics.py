@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from aiops.service.service import Service
+from aiops.telemetry.aside import REASONS
 
 
 class ServiceCollector(Collector):
@@ -59,7 +60,7 @@ class ServiceCollector(Collector):
         yield refused
         aside = CounterMetricFamily("aiops_set_aside", "Set aside by the engine", labels=["reason"])
         for reason, n in dict(judge.engine.fleet.counts).items():
-            if reason != "rows":  # that counts all of them
+            if reason in REASONS:  # rows, and those that came late, are counted there too
                 aside.add_metric([reason], n)
         yield aside
         counts = control.counts()
