@@ -306,7 +306,7 @@ def test_an_application_that_is_slow_to_read_is_not_the_clients_fault(run):
         async with serving(replace(LONG, body_s=0.2)) as here:
             client = await here.client()
             sending = asyncio.create_task(client.send(request("/wait", b"x" * 4_000_000)))
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.7)  # three times as long as a body may take
             assert not here.server.refused
             here.app.go.set()
             assert (await client.answer())[2]["n"] == 4_000_000
@@ -435,6 +435,23 @@ def test_a_body_in_chunks_that_becomes_too_large_is_refused(run):
             await client.send(b"200\r\n" + b"x" * 512 + b"\r\n")
             await client.refused(413)
             assert here.app.ended == ["/c gone"]
+
+    run(go())
+
+
+def test_who_is_refused_is_not_told_to_continue(run, caplog):
+    async def go():
+        async with serving(replace(LONG, body_bytes=100)) as here:
+            client = await here.client()
+            await client.send(b"POST /wait HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n")
+            await client.send(b"expect: 100-continue\r\n\r\n")
+            await here.app.begun.wait()
+            await client.send(b"80\r\n" + b"x" * 128 + b"\r\n")
+            await client.refused(413)
+            here.app.go.set()
+            while "/wait gone" not in here.app.ended:
+                await asyncio.sleep(0.01)
+        assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
 
     run(go())
 
