@@ -217,7 +217,7 @@ async def _serve(settings: Settings) -> int:
 
 async def _stop_streams(server: Any, service: Service) -> None:
     """End event streams when the server begins to stop: it waits for what is being served."""
-    await server._stop.wait()
+    await server.stopping()
     service.ending = True
     service.changed.announce()
 

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 
 from aiops.errors import Busy
 
-TARGET_S = 0.15
+TARGET_S = 0.25
 """How long a payload may take before less is let in."""
 DECREASE = 0.85
-LEAST_BYTES = 256 * 1024
+LEAST_BYTES = 512 * 1024
 FIRST_BYTES = 4 * 1024 * 1024
 MEMORY_S = 5.0
 """How fast it is forgotten who had how much."""

@@ -198,6 +198,9 @@ class Control:
     ) -> dict[str, Any]:
         """Put an action into a state, and that into the audit."""
         moved = record | {"state": state, "state_by": who, "state_reason": why}
+        if state == "approved":  # what a device must know to take a command once
+            counter = self._read("SELECT coalesce(max(seq), 0) + 1 FROM records")[0][0]
+            moved |= {"counter": counter, "approvers": [who]}
         moved["id"] = content_id("act-state", record["action_id"], state, who, why)
         if self._take("actions", moved, state, now_ns):
             self._audit(now_ns, who, f"action {state}", record["action_id"], why)

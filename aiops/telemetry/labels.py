@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from aiops.kernels.rows import B1, I4, I8
-from aiops.telemetry.columns import column_of, read_names, read_numbers, whole
+from aiops.kernels.rows import B1, I8
+from aiops.telemetry.columns import Remembered, column_of, read_names, read_numbers, whole
 from aiops.telemetry.dialects import Alias
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalised import Encoded
@@ -29,7 +30,7 @@ class Labels:
         self._nested = None if layout.labels is None else column_of(table, layout.labels)
         self._taken = {layout.device, layout.time, layout.metric, layout.value, layout.labels}
         self._read: dict[str, Encoded | None] = {}
-        self._objects: tuple[I4, list[object]] | None = None
+        self._encoded: Encoded | None = None
 
     def get(self, name: str) -> Encoded | None:
         """Return the values of a label by row [n]; None if no row can have it."""
@@ -38,7 +39,13 @@ class Labels:
         return self._read[name]
 
     def _find(self, name: str) -> Encoded | None:
-        found = None if self._nested is None else self._entry(self._nested, name)
+        if self._nested is not None and _is_json(self._nested):
+            encoded = self._in_objects(name)
+            if encoded is not None:
+                return encoded
+            found = None
+        else:
+            found = None if self._nested is None else self._entry(self._nested, name)
         if found is None and name not in self._taken:
             found = column_of(self._table, name) if name in self._table.schema.names else None
         return None if found is None else read_names(found)
@@ -52,13 +59,19 @@ class Labels:
                 return None
             key = pa.scalar(name, kind.key_type)
             return whole(pa.chunked_array([pc.map_lookup(nested, key, "first")]))
-        if self._objects is None:
-            code, values = read_names(nested)
-            self._objects = code, [_object(value) for value in values]
-        code, objects = self._objects
-        found = [o.get(name) if isinstance(o, dict) else None for o in objects]
-        entry = pa.array([None if v is None else str(v) for v in found], pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), entry)
+        return None
+
+    def _in_objects(self, name: str) -> Encoded | None:
+        """Return a label of rows that hold JSON objects; None: none of them has it."""
+        if self._encoded is None:
+            self._encoded = read_names(self._nested)
+        code, values = self._encoded
+        known = _OBJECTS.get(id(values))
+        if known is None:
+            known = _Objects([_object(value) for value in values], {})
+            _OBJECTS.put(id(values), values, known)
+        label = known.label(name)
+        return None if label is None else Encoded(label.code[code], label.value)
 
     def where(self, alias: Alias, reading: pa.Array, rows: I8 | None) -> B1 | None:
         """Return where the conditions of `alias` hold, of the `rows` it reads; None: everywhere.
@@ -90,6 +103,33 @@ class Labels:
         other = read_numbers(column_of(self._table, name))[0]
         equal: B1 = read_numbers(reading)[0] == (other if rows is None else other[rows])
         return equal
+
+
+class _Objects(NamedTuple):
+    """JSON objects of a list of texts, and what their labels were found to be."""
+
+    objects: list[object]
+    labels: dict[str, Encoded | None]
+
+    def label(self, name: str) -> Encoded | None:
+        """Return a label of each object [k + 1], the last standing for no object."""
+        if name not in self.labels:
+            found = [one.get(name) if isinstance(one, dict) else None for one in self.objects]
+            texts = [None if value is None else str(value) for value in found]
+            place: dict[str, int] = {}
+            code = [-1 if t is None else place.setdefault(t, len(place)) for t in texts]
+            self.labels[name] = (
+                Encoded(np.array([*code, -1], np.int32), list(place)) if place else None
+            )
+        return self.labels[name]
+
+
+_OBJECTS: Remembered[_Objects] = Remembered()
+"""Live streams send the same label sets with every frame."""
+
+
+def _is_json(nested: pa.Array) -> bool:
+    return not types.is_struct(nested.type) and not types.is_map(nested.type)
 
 
 def _both(a: B1 | None, b: B1) -> B1:
