@@ -13,6 +13,7 @@ from aiops.connectors.simulator import simulate_to_parquet
 from tests.cli.fleets import EVENTFUL
 from tests.cli.long import Replay, Tour, replay, tour
 from tests.cli.process import HOURLY, Said, succeeds
+from tests.service.running import Running
 
 LONG = {"the_demo": tour, "the_panel": replay}
 """Fixture -> what makes it, in a directory of its own."""
@@ -65,3 +66,10 @@ def told(eventful: Path) -> tuple[Path, Said]:
     placed = ("--inventory", "fleet/inventory.json", "--warehouse", "all.duckdb")
     said = succeeds("run", "fleet/telemetry", *placed, *HOURLY, "--out", "whole", cwd=eventful)
     return eventful / "whole", said
+
+
+@pytest.fixture(scope="session")
+def the_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Yield a service that is running, a demo; nobody halts it for good or fills it."""
+    with Running(tmp_path_factory.mktemp("service") / "data") as service:
+        yield service
