@@ -219,6 +219,8 @@ class Segment:
             if self.sealed or self.removed:
                 return
             with self._lock:
+                if self._connection is None and not self._settled:
+                    return  # closed before: its WAL is still needed
                 if self._connection is not None:
                     self._value("PRAGMA wal_checkpoint(TRUNCATE)")
                     mode = self._value("PRAGMA journal_mode=DELETE")  # takes the WAL away
@@ -226,6 +228,8 @@ class Segment:
                         raise apsw.IOError(f"{self.path.name} cannot leave WAL mode: {mode}")
                     self._settled = True
                     self.close()
+            for side in self._sides():  # of a journal that was done with before a power cut
+                self._files.unlink(side)
             manifest = Manifest(
                 self.first,
                 self.last,
@@ -280,8 +284,10 @@ class Segment:
 
     def _own_files(self) -> list[Path]:
         # The database first: without it the others are strays, which opening the log clears.
-        sides = [Path(f"{self.path}-{kind}") for kind in ("wal", "journal")]
-        return [self.path, *sides, self._manifest]
+        return [self.path, *self._sides(), self._manifest]
+
+    def _sides(self) -> list[Path]:
+        return [Path(f"{self.path}-{kind}") for kind in ("wal", "journal")]
 
     def _take(self, manifest: Manifest) -> None:
         self.last, self.next, self.recv_ns = manifest.last, manifest.next, manifest.recv_ns

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import random
 import tempfile
 import time
@@ -276,6 +277,8 @@ def verdict(run: Run, at: int, found: dict[str, bytes], directory: Path) -> str:
             return "counts as lost what is there"
         if log.last < acknowledged:
             return "gives out a number again"
+        if any(name.endswith(("-wal", "-journal", ".new")) for name in os.listdir(directory)):
+            return "leaves things lying about"
         more = LogRecord("telemetry", b"after", 0, "press-7", "after")
         seq = log.append([more])
         found_again = log.find("press-7", "after")

@@ -177,6 +177,35 @@ def test_a_file_that_vanishes_while_it_is_read_is_counted(tmp_path: Path) -> Non
     log.close()
 
 
+def test_numbering_goes_on_when_all_of_it_is_trimmed(tmp_path: Path) -> None:
+    log = small(tmp_path)
+    for _ in range(9):
+        log.append([one(bytes(400))])
+        log.trim(log.last + 1)
+    assert log.oldest > 6
+    log.close()
+    log = small(tmp_path)
+    log.trim(log.last + 1)
+    assert log.append([one()]) == 10
+    log.trim(11)
+    assert [seq for seq, _ in log.read(0)] == [10]
+    log.close()
+
+
+def test_the_wal_of_a_database_that_was_emptied_is_kept(tmp_path: Path) -> None:
+    log = small(tmp_path)
+    log.append([one(b"precious")])
+    log._let_go()
+    (database,) = tmp_path.glob("*.db")
+    database.write_bytes(b"")
+    log = small(tmp_path)
+    (kept,) = tmp_path.glob("*.db-wal.damaged")
+    assert b"precious" in kept.read_bytes()
+    assert [lost.first_seq for lost in log.damage] == [1]
+    assert log.append([one()]) == 1 + ROWS_MAX
+    log.close()
+
+
 def test_files_of_others_in_its_directory_are_let_be(tmp_path: Path) -> None:
     names = ["control.db", "control.db-wal", "notes.sealed", "other.new", "1.db.damaged"]
     for name in names:

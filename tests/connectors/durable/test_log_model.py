@@ -52,7 +52,7 @@ class LogAgainstList(RuleBasedStateMachine):
         expected = list(enumerate(self.list[begin:], begin + 1))
         assert list(self.log.read(after)) == expected
 
-    @rule(share=st.floats(0, 1))
+    @rule(share=st.floats(0, 1) | st.just(1.0))
     def trim(self, share: float) -> None:
         before = int(share * len(self.list)) + 1
         self.before = max(self.before, before)
