@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
+from aiops.connectors.wire.packing import unpack
 from aiops.engine.ports import DurableLog, LogRecord, Position
 
 FRAME_ROWS = 1 << 12
-"""Neighbouring payloads of one shape become one frame, of about so many rows at most.
-
-A step costs about as much as a few thousand rows. Beyond that, joining costs more than it saves:
-what is known of the names of a payload is not known of the joined ones.
-"""
+"""Neighbouring small payloads of one shape become one frame, of so many rows at most."""
+SMALL_ROWS = 1 << 9
+"""What a step costs whatever it is given. A payload of more rows stays a frame of its own: what is
+known of its names is not known of the joined ones."""
 RECV_TS = "recv_ts"
 _TIME = pa.timestamp("ns", tz="UTC")
-_WRITE = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
 
 Hear = Callable[[int, LogRecord], None]
-
-
-def pack(tables: Sequence[pa.Table]) -> bytes:
-    """Return frames as the body of a telemetry record: Arrow IPC streams, one behind the other."""
-    sink = pa.BufferOutputStream()
-    for table in tables:
-        with pa.ipc.new_stream(sink, table.schema, options=_WRITE) as writer:
-            writer.write_table(table.combine_chunks())
-    return memoryview(sink.getvalue()).tobytes()
-
-
-def unpack(body: bytes) -> list[pa.Table]:
-    """Return the frames of a telemetry record, without copying."""
-    stream = pa.BufferReader(body)
-    tables = []
-    while stream.tell() < len(body):
-        tables.append(pa.ipc.open_stream(stream).read_all())
-    return tables
-
-
-def is_frame(body: bytes, table: pa.Table) -> bool:
-    """Say whether a sound Arrow IPC stream is, to its last byte, that table and nothing else.
-
-    What follows the end of a stream was not looked at when it was decoded, and would be read as
-    another frame by `unpack`.
-    """
-    source = pa.BufferReader(body)
-    messages = pa.ipc.MessageReader.open_stream(source)
-    schema = pa.ipc.read_schema(messages.read_next_message())
-    for _ in messages:
-        pass
-    return bool(source.tell() == len(body) and schema.equals(table.schema))
 
 
 class LogSource:
@@ -119,12 +86,16 @@ class _Waiting:
     def add(self, table: pa.Table, reached: Position) -> Iterator[tuple[pa.Table, Position]]:
         """Take a table; yield those before it if it cannot be one frame with them."""
         if self._tables and (
-            self._rows + len(table) > self._frame_rows or self._tables[0].schema != table.schema
+            len(table) > SMALL_ROWS
+            or self._rows + len(table) > self._frame_rows
+            or self._tables[0].schema != table.schema
         ):
             yield from self.flush()
         self._tables.append(table)
         self._rows += len(table)
         self._reached = reached
+        if len(table) > SMALL_ROWS:
+            yield from self.flush()
 
     def flush(self) -> Iterator[tuple[pa.Table, Position]]:
         """Yield what waits, as one frame."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aiops.connectors.replay import is_frame, pack
 from aiops.connectors.wire.decoded import Decoded, Refused
+from aiops.connectors.wire.packing import is_frame, pack
 from aiops.errors import Busy, FrameError, PayloadError
 from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.service.keys import Principal
@@ -377,7 +377,14 @@ class SeriesSet:
         return found, free
 
 
+_HASHES: Remembered[U8] = Remembered()
+
+
 def _hashes(names: Encoded) -> U8:
     """Return a hash of the name of each row [n]; 0 where there is none."""
-    of = np.fromiter((hash(name) & 0xFFFFFFFFFFFFFFFF for name in names.value), np.uint64)
-    return np.append(of, np.uint64(0))[names.code]
+    of = _HASHES.get(id(names.value))
+    if of is None:
+        told = (hash(name) & 0xFFFFFFFFFFFFFFFF for name in names.value)
+        of = np.append(np.fromiter(told, np.uint64), np.uint64(0))
+        _HASHES.put(id(names.value), names.value, of)
+    return of[names.code]

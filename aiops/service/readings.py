@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiops.connectors.replay import unpack
+from aiops.connectors.wire.packing import unpack
 from aiops.engine.ports import DurableLog
 from aiops.telemetry.columns import column_of, read_names
 from aiops.telemetry.layout import Layout

@@ -205,7 +205,7 @@ _SPELT: Remembered[list[str]] = Remembered()
 
 def _spelt(code: I4, entries: pa.Array) -> Encoded:
     """Return a column of codes into `entries`, which are strings, with its names."""
-    key = _fingerprint(entries)
+    key = fingerprint(entries)
     names = _SPELT.get(key)
     if names is None:
         names = entries.to_pylist()
@@ -215,8 +215,8 @@ def _spelt(code: I4, entries: pa.Array) -> Encoded:
     return Encoded(code, names)
 
 
-def _fingerprint(strings: pa.Array) -> tuple[int, int, int]:
-    """Return what tells arrays of strings apart: hashes of their lengths and of their letters.
+def fingerprint(strings: pa.Array) -> tuple[int, int, int]:
+    """Return what tells arrays of strings apart: their number, hashes of lengths and letters.
 
     Python's own hash of bytes is SipHash with a key that each process draws: fast, and nobody
     outside can make two arrays alike.

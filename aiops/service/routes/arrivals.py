@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from aiops.alerts.finding import isoformat
-from aiops.connectors.replay import unpack
+from aiops.connectors.wire.packing import unpack
 from aiops.engine.engine import Engine
 from aiops.service import models
 from aiops.service.coverage import Coverage, feeding

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from aiops.connectors.replay import pack, stamped
+from aiops.connectors.replay import stamped
 from aiops.connectors.wire import (
     arrow,
     collectd,
@@ -19,6 +19,7 @@ from aiops.connectors.wire import (
 )
 from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.limits import Limits, unpack
+from aiops.connectors.wire.packing import pack
 from aiops.connectors.wire.sparkplug import Sparkplug
 from aiops.engine.engine import Engine
 from aiops.engine.ports import LogRecord
