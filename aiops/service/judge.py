@@ -19,6 +19,8 @@ from aiops.engine.run import Checkpoint, run
 
 T = TypeVar("T")
 
+PRESSED_S = 5.0
+"""Not even then is the state saved more often."""
 NAP_S = 0.25
 """How long the thread waits for telemetry before it looks at other things."""
 logger = structlog.get_logger("aiops.judge")
@@ -31,12 +33,15 @@ class TimedCheckpoint(Checkpoint):
     every_s: float = 900.0
     saved: Callable[[Position], None] = lambda position: None
     """Told of each position that is safe: what lies before it need not be replayed."""
+    pressed: Callable[[], bool] = lambda: False
+    """Says that the log should be trimmed, and so a position be safe, now."""
     clock: Callable[[], float] = time.monotonic
     _at: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
 
     def due(self, rows: int) -> bool:
         """Say whether to save, so many rows after the last time."""
-        return super().due(rows) or self.clock() - self._at[0] >= self.every_s
+        since = self.clock() - self._at[0]
+        return super().due(rows) or since >= self.every_s or (since > PRESSED_S and self.pressed())
 
     def load(self, engine: Engine) -> Position | None:
         """Restore the engine, and say from which position."""

@@ -153,7 +153,10 @@ class Service:
         )
         log = settings.log
         self.log = SegmentedLog(
-            self.paths.log, segment_bytes=log.segment_bytes, ballast_bytes=log.ballast_bytes
+            self.paths.log,
+            segment_bytes=log.segment_bytes,
+            retain_bytes=2 * log.retain_bytes + log.backlog_bytes,
+            ballast_bytes=log.ballast_bytes,
         )
         self.commit = GroupCommit(
             self.log,
@@ -170,7 +173,11 @@ class Service:
             halted=self.halted,
         )
         checkpoint = TimedCheckpoint(
-            self.paths.state, told.checkpoint_rows, told.checkpoint_s, self._saved
+            self.paths.state,
+            told.checkpoint_rows,
+            told.checkpoint_s,
+            self._saved,
+            lambda: self.log.bytes_on_disk > log.retain_bytes,
         )
         self.judge = Judge(self.engine, self.log, [self.control], checkpoint, self._hear)
         self.dispatcher = Dispatcher(
