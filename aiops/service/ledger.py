@@ -18,8 +18,31 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from aiops.actions.action import Action
+
+SECOND_NS = 1_000_000_000
 DECISIONS = {"approval": "approved", "rejection": "rejected"}
 """What a person says in the log -> the state it leads to."""
+
+
+def proposed(said: Mapping[str, Any], who: str, at_ns: int) -> Action:
+    """Return the action that somebody proposes at that moment.
+
+    Raises
+    ------
+    ActionError
+        There must be no such action: its target is everything, or it expires at once.
+    """
+    return Action(
+        kind=said["kind"],
+        target=tuple(said["target"]),
+        reason=said["reason"],
+        evidence=tuple(said["evidence"]),
+        origin=f"operator:{who}",
+        issued_ts=at_ns,
+        expires_ts=at_ns + int(said["expires_s"] * SECOND_NS),
+        params=said["params"],
+    )
 
 
 def after_verdict(

@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from aiops.errors import (
+    ActionError,
     AiopsError,
     Busy,
     InputError,
@@ -68,6 +69,8 @@ def refusal_of(error: AiopsError) -> Refusal:
             return Refusal(503, said, retry_after="10")
         case InputError():
             return Refusal(400, said)
+        case ActionError():
+            return Refusal(422, said)
     return Refusal(500, "the service failed; its log says more")
 
 

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from aiops.actions.action import Action
 from aiops.connectors.durable.group import AnyFuture, GroupCommit, Receipt, Settled, settle
 from aiops.connectors.durable.log import SegmentedLog
 from aiops.connectors.inventory import read_inventory
@@ -35,8 +34,9 @@ from aiops.connectors.wire.decoded import Decoded, Refused
 from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
 from aiops.engine.ports import LogRecord, Position
-from aiops.errors import Busy, KeyReused, LogError, LogFull, PayloadError
+from aiops.errors import ActionError, Busy, KeyReused, LogError, LogFull, PayloadError
 from aiops.fleet.inventory import Inventory
+from aiops.service import ledger
 from aiops.service.admission import Admission
 from aiops.service.arrivals import Arrival, Arrivals
 from aiops.service.control import Control
@@ -49,7 +49,6 @@ from aiops.service.outlets import make_outlets
 from aiops.service.settings import Settings
 from aiops.service.warm import warm
 
-SECOND_NS = 1_000_000_000
 DECODERS = 2
 """Threads that decode; what they run holds the interpreter's lock for most of its time."""
 logger = structlog.get_logger("aiops.service")
@@ -375,8 +374,24 @@ class Service:
     # What people say -----------------------------------------------------------------------------
 
     async def say(self, kind: str, who: Principal, said: dict[str, Any], key: str = "") -> int:
-        """Write what a person did into the log; return its number once it has taken effect."""
-        record = LogRecord(kind, msgspec.json.encode(said), time.time_ns(), who.name, key)
+        """Write what a person did into the log; return its number once it has taken effect.
+
+        Raises
+        ------
+        PayloadError
+            It holds what JSON has no way to tell, such as half a character.
+        ActionError
+            It is a proposal of what must not be.
+        """
+        now = time.time_ns()
+        try:
+            body = msgspec.json.encode(said)
+            heard = msgspec.json.decode(body)
+        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+            raise PayloadError(f"this cannot be kept as JSON: {error}") from error
+        if kind == "proposal":  # what the engine could not hear does not go into the log
+            ledger.proposed(heard, who.name, now)
+        record = LogRecord(kind, body, now, who.name, key)
         seq, _ = await self._durable(record)
         for _ in range(500):
             if self.judge.seq >= seq or self.judge.failure is not None:
@@ -390,16 +405,12 @@ class Service:
             self.control.hear(number, record)
             return
         said = msgspec.json.decode(record.body)
-        action = Action(
-            kind=said["kind"],
-            target=tuple(said["target"]),
-            reason=said["reason"],
-            evidence=tuple(said["evidence"]),
-            origin=f"operator:{record.sender}",
-            issued_ts=record.recv_ns,
-            expires_ts=record.recv_ns + int(said["expires_s"] * SECOND_NS),
-            params=said["params"],
-        )
+        try:
+            action = ledger.proposed(said, record.sender, record.recv_ns)
+        except ActionError as error:  # of an older version: it stops no replay
+            told = msgspec.json.encode(said | {"refused": str(error)})
+            self.control.hear(number, record._replace(kind="proposal refused", body=told))
+            return
         for verdict in engine.propose([action], record.recv_ns):
             body = msgspec.json.encode(
                 verdict.to_record() | {"proposed_by": record.sender},
