@@ -19,8 +19,11 @@ from datetime import datetime
 from typing import Any
 
 from aiops.actions.action import Action
+from aiops.errors import ActionError
 
 SECOND_NS = 1_000_000_000
+PARAMS_DEPTH = 16
+"""What is nested deeper in an action's parameters is refused."""
 DECISIONS = {"approval": "approved", "rejection": "rejected"}
 """What a person says in the log -> the state it leads to."""
 
@@ -31,8 +34,11 @@ def proposed(said: Mapping[str, Any], who: str, at_ns: int) -> Action:
     Raises
     ------
     ActionError
-        There must be no such action: its target is everything, or it expires at once.
+        There must be no such action: its target is everything, it expires at once, or its
+        parameters are nested too deep to be written down.
     """
+    if _is_deeper(said["params"], PARAMS_DEPTH):
+        raise ActionError(f"params are nested deeper than {PARAMS_DEPTH}; give flatter ones")
     return Action(
         kind=said["kind"],
         target=tuple(said["target"]),
@@ -43,6 +49,11 @@ def proposed(said: Mapping[str, Any], who: str, at_ns: int) -> Action:
         expires_ts=at_ns + int(said["expires_s"] * SECOND_NS),
         params=said["params"],
     )
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
 
 
 def after_verdict(

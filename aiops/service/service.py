@@ -408,7 +408,7 @@ class Service:
         try:
             action = ledger.proposed(said, record.sender, record.recv_ns)
         except ActionError as error:  # of an older version: it stops no replay
-            told = msgspec.json.encode(said | {"refused": str(error)})
+            told = msgspec.json.encode({"kind": said["kind"], "refused": str(error)[:1000]})
             self.control.hear(number, record._replace(kind="proposal refused", body=told))
             return
         for verdict in engine.propose([action], record.recv_ns):

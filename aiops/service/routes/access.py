@@ -112,8 +112,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 async def asked(request: Request, name: str, question: Any) -> Any:
-    """Ask the engine, at most once for each state it is in."""
+    """Ask the engine, at most once for each state it is in.
+
+    Raises
+    ------
+    Refusal
+        The engine has stopped.
+    """
     service = service_of(request)
+    if service.judge.failure is not None:
+        raise Refusal(503, "the engine has stopped: /readyz says why", retry_after="30")
     seq = service.judge.seq
     known = service.answers.get(name)
     if known is None or known[0] != seq:

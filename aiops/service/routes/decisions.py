@@ -36,7 +36,7 @@ from aiops.service.routes.access import (
 router = APIRouter(dependencies=[AUTH])
 READ, FEEDBACK, PROPOSE = needs(Role.READ), needs(Role.FEEDBACK), needs(Role.PROPOSE)
 APPROVE, ADMIN = needs(Role.APPROVE), needs(Role.ADMIN)
-PROBLEMS = problems(400, 401, 403, 422)
+PROBLEMS = problems(400, 401, 403, 422, 503)
 ONE = PROBLEMS | problems(404)
 Text = Annotated[str | None, Query(max_length=256)]
 Id = Annotated[str, Path(max_length=256)]
@@ -215,7 +215,7 @@ async def action(request: Request, id: Id, who: Principal = READ) -> Response:
     tags=["actions"],
     status_code=202,
     response_model=models.Action,
-    responses=PROBLEMS | problems(503),
+    responses=PROBLEMS,
 )
 async def propose(
     request: Request, asked_for: models.ProposalAsked, who: Principal = PROPOSE
@@ -225,6 +225,8 @@ async def propose(
     said = asked_for.model_dump()
     seq = await service.say("proposal", who, said)
     found = await run_in_threadpool(service.control.heard, seq)
+    if found is None:
+        raise Refusal(503, "it is written down, and is judged when the engine runs again")
     return Response(encode(found), 202, media_type=JSON)
 
 
@@ -241,7 +243,7 @@ async def _decide(request: Request, who: Principal, kind: str, id: str, reason: 
     return Response(encode(after), media_type=JSON)
 
 
-DECIDED = ONE | problems(409, 503)
+DECIDED = ONE | problems(409)
 
 
 @router.post(
@@ -285,7 +287,7 @@ async def halt(request: Request, wanted: models.Halted, who: Principal = ADMIN) 
     "/v1/findings/{id}/labels",
     tags=["results"],
     status_code=202,
-    responses=ONE | problems(503),
+    responses=ONE,
 )
 async def label(
     request: Request, id: Id, label: models.LabelAsked, who: Principal = FEEDBACK

@@ -39,7 +39,7 @@ from aiops.telemetry.normalised import NO_TIME
 
 router = APIRouter(tags=["results"], dependencies=[AUTH])
 READ = needs(Role.READ)
-PROBLEMS = problems(400, 401, 403, 422)
+PROBLEMS = problems(400, 401, 403, 422, 503)
 ONE = PROBLEMS | problems(404)
 SILENT_S = 15.0
 """After so long without news a stream says that it is still there."""
@@ -245,11 +245,13 @@ async def telemetry(
 @router.get(
     "/v1/events",
     response_class=StreamingResponse,
-    responses=PROBLEMS | {200: {"content": {"text/event-stream": {}}}},
+    responses=PROBLEMS | problems(429) | {200: {"content": {"text/event-stream": {}}}},
 )
 async def events(
     request: Request,
-    after: Annotated[int | None, Query(ge=0, description="Number; 0: from the first.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, lt=2**62, description="Number; 0: from the first.")
+    ] = None,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     who: Principal = READ,
 ) -> Response:
@@ -261,7 +263,7 @@ async def events(
     if service.streams >= STREAMS_MOST:
         raise Refusal(429, f"{STREAMS_MOST} streams are open", retry_after="5")
     told = last_event_id if last_event_id is not None and last_event_id.isdecimal() else None
-    begin = int(told) if told is not None else after
+    begin = min(int(told), 2**62) if told is not None else after
     if begin is None:
         begin = await run_in_threadpool(service.control.last_event)
 
