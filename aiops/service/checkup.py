@@ -91,6 +91,17 @@ def room(folder: Path, least_bytes: int) -> Look:
     return Look("room", "ok" if free > 2 * least_bytes else "warn", found)
 
 
+def in_use(directory: Path) -> bool:
+    """Say whether a service has a log open."""
+    if not directory.is_dir():
+        return False
+    try:
+        os.close(guard(directory))
+    except LogError:
+        return True
+    return False
+
+
 def log(directory: Path) -> Look:
     """Look whether the log can be read.
 

@@ -17,6 +17,7 @@ from aiops.telemetry.columns import column_of, read_names
 from aiops.telemetry.dialects import LABELS, named
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
+from aiops.telemetry.normalised import NormalisedFrame
 
 Alternatives = tuple[tuple[str, ...], ...]
 
@@ -95,6 +96,8 @@ class Coverage:
     """Name as it was sent -> values, of names that are known."""
     metrics: dict[str, set[str]] = field(default_factory=dict)
     """Name as it was sent -> canonical metrics that it turned out to be."""
+    canonical: set[str] = field(default_factory=set)
+    """Canonical metrics that came with a value that can be."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Name that nobody knows -> values."""
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -105,11 +108,6 @@ class Coverage:
         """Names that are known, those that became something first."""
         found = [Known(n, tuple(sorted(self.metrics[n])), self.values[n]) for n in self.metrics]
         return sorted(found, key=lambda one: (not one.metrics, one.metrics, one.name))
-
-    @property
-    def canonical(self) -> frozenset[str]:
-        """All canonical metrics that came."""
-        return frozenset().union(*self.metrics.values())
 
     def add(self, table: pa.Table, columns: Mapping[str, str] | None = None) -> None:
         """Take a frame into account.
@@ -133,7 +131,8 @@ class Coverage:
         self.unknown.update(taken.unknown)
         self.set_aside.update(taken.set_aside["reason"].to_pylist())
         self._count(self.devices, column_of(table, layout.device))
-        became = {key.partition("/")[0] for key in taken.columns}
+        self.canonical |= _metrics(taken.columns)
+        became = _became(taken)
         if layout.is_long:
             self._long(table, layout, became)
         else:
@@ -153,8 +152,7 @@ class Coverage:
         def alone(name: str) -> set[str]:
             """Return what the rows of one name become: their labels decide."""
             rows = pc.equal(pc.cast(column, pa.string()), name)
-            columns = normalise(table.filter(rows), layout).columns
-            return {key.partition("/")[0] for key in columns}
+            return _became(normalise(table.filter(rows), layout))
 
         for name, values in found.items():
             self._note(name, values, became, partial(alone, name))
@@ -177,6 +175,15 @@ class Coverage:
         self.metrics.setdefault(name, set()).update(
             is_now if len(may_be) == 1 else is_now & alone()
         )
+
+
+def _metrics(keys: Iterable[str]) -> set[str]:
+    return {key.partition("/")[0] for key in keys}
+
+
+def _became(taken: NormalisedFrame) -> set[str]:
+    """Return what was found in a frame, also where its values had to be set aside."""
+    return _metrics(taken.columns) | _metrics(filter(None, taken.set_aside["metric"].to_pylist()))
 
 
 def feeding(detectors: Iterable[Any], came: Collection[str]) -> Iterator[Fed]:

@@ -74,7 +74,7 @@ def test_a_name_that_may_be_many_things_is_what_its_own_labels_say():
 def test_a_name_that_is_known_only_with_other_labels_is_listed_as_nothing():
     found = covered(_long([attribute("250", "Froth_Level")]))
     assert [tuple(one) for one in found.known] == [("smartctl_device_attribute", (), 1)]
-    assert found.canonical == frozenset()
+    assert found.canonical == set()
     assert found.unknown == {}
 
 
@@ -94,6 +94,13 @@ def _long(rows: list[tuple[str, str, float, str | None]]) -> pa.Table:
 def test_what_cannot_be_true_is_counted_with_its_reason():
     found = covered(wide(**{"battery.soc_ratio": [0.5, 7.0]}))
     assert found.set_aside == {"out_of_range": 1}
+    assert found.canonical == {"battery.soc_ratio"}
+
+
+def test_a_name_whose_every_value_is_set_aside_is_known_and_feeds_nobody():
+    found = covered(wide(**{"storage.wear.used_ratio": [3.1, 7.0]}))
+    assert [one.metrics for one in found.known] == [("storage.wear.used_ratio",)]
+    assert found.canonical == set()
 
 
 def test_a_frame_of_nobody_is_an_error():
