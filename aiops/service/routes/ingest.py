@@ -124,8 +124,9 @@ def _told(taken: Taken) -> dict[str, Any]:
 async def telemetry(request: Request, who: Principal = INGEST) -> Response:
     """Take wide or long frames; columns are guessed from names, as by `aiops run`.
 
-    With an ``Idempotency-Key`` the same body is taken once, however often it is sent; another body
-    under the same key is refused (409). Rows that cannot be taken are listed in ``refused``.
+    The same rows with the same times are taken once, however often they are sent; an
+    ``Idempotency-Key`` tells what is to count as the same, and another body under the same key is
+    refused (409). Rows that cannot be taken are listed in ``refused``.
     """
     kind, _ = _media_type(request)
     limits = service_of(request).limits

@@ -6,6 +6,7 @@ Each is asked in its own way what it has; all of that must be in the API then, o
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +27,8 @@ SLACK_MS = 2500
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("a service runs compiled")
     with ExitStack() as stack:
         site = Site(tmp_path_factory.mktemp("site"), stack)
         site.live()
