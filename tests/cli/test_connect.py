@@ -155,3 +155,14 @@ def test_what_cannot_be_is_said(tmp_path, arguments, code, says):
 def test_a_token_nobody_knows_is_said(the_service, tmp_path):
     asked = ("connect", "otel", "--url", the_service.url, "--token", "aiops_x_y")
     assert "unknown, expired or revoked" in aiops(*asked, cwd=tmp_path).fails(1)
+
+
+def test_snippets_of_yaml_are_yaml():
+    yaml = pytest.importorskip("yaml")
+    (written,) = yaml.safe_load(snippet_of("prometheus", "http://h:1", "t"))["remote_write"]
+    assert written["url"] == "http://h:1/api/v1/write"
+    told = yaml.safe_load(snippet_of("otel", "http://h:1", "t"))
+    pipeline = told["service"]["pipelines"]["metrics"]
+    for kind, names in pipeline.items():
+        assert set(names) <= set(told[kind])
+    assert told["exporters"]["otlphttp/aiops"]["headers"]["Authorization"] == "Bearer t"
