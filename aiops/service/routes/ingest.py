@@ -34,6 +34,8 @@ Decode = Callable[[bytes, int], Decoded]
 
 
 PROBLEMS = problems(400, 401, 403, 413, 415, 429, 503)
+PARTLY = PROBLEMS | {400: {"description": "Cannot be read, or not all of it was taken."}}
+"""Of a payload that is taken in part: told as clients of the protocol expect it."""
 
 
 def _body(*types: str) -> dict[str, Any]:
@@ -153,7 +155,7 @@ V2 = "io.prometheus.write.v2.Request"
     status_code=204,
     response_class=Response,
     openapi_extra=_body(PROTOBUF),
-    responses=PROBLEMS,
+    responses=PARTLY,
     summary="Prometheus remote write 1.0 and 2.0.",
 )
 async def prometheus(request: Request, who: Principal = INGEST) -> Response:
@@ -264,7 +266,7 @@ def _influx_route(path: str, name: str) -> None:
         status_code=204,
         response_class=Response,
         openapi_extra=_body(TEXT),
-        responses=PROBLEMS,
+        responses=PARTLY,
         summary="Influx line protocol, as Telegraf writes it.",
     )
 
