@@ -20,6 +20,8 @@ class Outcome:
     latencies_s: dict[int, list[float]] = field(default_factory=dict)
     failed: int = 0
     """Connections that broke."""
+    answers: dict[int, int] = field(default_factory=dict)
+    """Request -> status, of those that were answered."""
 
     def quantile_s(self, q: float, status: int | None = None) -> float:
         """Return a quantile of the latencies of answers with a status (None: 2xx)."""
@@ -69,8 +71,9 @@ async def load(
 ) -> Outcome:
     """Send requests ``make(0)``, ``make(1)`` ... to loopback for so long, or so many.
 
-    With `per_s` they leave at that rate whatever comes back (an open loop: a latency counts from
-    the moment at which its request was due); without it each connection waits for its answer.
+    With `per_s` they are due at that rate whatever comes back (an open loop, as far as there are
+    connections free); without it each connection waits for its answer. A latency counts from the
+    moment at which its request leaves.
     """
     found = Outcome()
     begun = time.perf_counter()
@@ -89,7 +92,9 @@ async def load(
             try:
                 if writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(make(n))
+                request = make(n)
+                left = time.perf_counter()
+                writer.write(request)
                 await writer.drain()
                 status = await _answer(reader)  # type: ignore[arg-type]
             except (OSError, asyncio.IncompleteReadError):
@@ -99,7 +104,8 @@ async def load(
                 writer = None
                 continue
             found.statuses[status] += 1
-            found.latencies_s.setdefault(status, []).append(time.perf_counter() - due)
+            found.latencies_s.setdefault(status, []).append(time.perf_counter() - left)
+            found.answers[n] = status
             if time.perf_counter() >= end:
                 break
         if writer is not None:

@@ -10,7 +10,7 @@ second one device reports failing storage. Epochs are a second, and wait for nob
 when the request that lets the epoch close leaves until the finding arrives on the event stream;
 beside it, the whole time since the faulty row left, of which an epoch is up to a second.
 
-Overload: NDJSON at ten times what the server takes in a closed loop, as an open loop. Lost: of
+Overload: OTLP at ten times what the server takes in a closed loop, as an open loop. Lost: of
 acknowledged requests, those that are not in the log after kill -9 in the middle of load.
 """
 
@@ -208,11 +208,8 @@ def _listen(server: Ours, arrived: dict[str, float], streaming: threading.Event)
 def overload(seconds: float) -> dict[str, float]:
     """Offer ten times what is taken in a closed loop."""
     with Ours(backlog=256 << 20) as server:
-        block = 200
         begin_ns = time.time_ns() - 600 * SECOND
-        sent = requests(
-            "ndjson", 400, begin_ns, devices=20_000, headers=server.headers, block=block
-        )
+        sent = requests("otlp", 400, begin_ns, devices=25_000, headers=server.headers)
         run(server.port, lambda n: sent[n % 400], connections=4, seconds=2)
         closed = run(server.port, lambda n: sent[n % 400], connections=4, seconds=4)
         capacity = closed.accepted / closed.took_s
@@ -264,12 +261,15 @@ def lost(kills: int) -> dict[str, float]:
                 one.replace(b"\r\n", f"\r\nIdempotency-Key: k{cycle}-{n}\r\n".encode(), 1)
                 for n, one in enumerate(sent)
             ]
-            answers: dict[int, int] = {}
-            timer = threading.Timer(0.15 + 0.1 * (cycle % 5), server.kill)
+            timer = threading.Timer(0.3 + 0.1 * (cycle % 5), server.kill)
             timer.start()
-            _until_dead(server.port, keyed, answers)
+            outcome = run(
+                server.port, lambda n, keyed=keyed: keyed[n], connections=4, requests=len(keyed)
+            )
             timer.join()
-            acknowledged |= {f"k{cycle}-{n}" for n, code in answers.items() if code == 200}
+            acknowledged |= {
+                f"k{cycle}-{n}" for n, status in outcome.answers.items() if status == 200
+            }
             server.start()
         server.stop()
         from aiops.connectors.durable.log import SegmentedLog
@@ -279,29 +279,6 @@ def lost(kills: int) -> dict[str, float]:
         log.close()
     print(f"lost: {len(acknowledged - there)} of {len(acknowledged)} acknowledged, {kills} kills")
     return {"lost": float(len(acknowledged - there)), "acknowledged": float(len(acknowledged))}
-
-
-def _until_dead(port: int, sent: list[bytes], answers: dict[int, int]) -> None:
-    import socket
-
-    def writer(mine: range) -> None:
-        try:
-            with socket.create_connection(("127.0.0.1", port)) as one:
-                one.settimeout(20)
-                for n in mine:
-                    one.sendall(sent[n])
-                    head = one.recv(65536)
-                    if not head:
-                        return
-                    answers[n] = int(head[9:12])
-        except OSError:
-            return  # it was killed
-
-    threads = [threading.Thread(target=writer, args=(range(k, len(sent), 4),)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Who may hand over a payload now: bounded bytes, bounded delay, and a fair share for everybody.
 
-How many bytes may be under way at once follows from how long it takes to make them durable
+How many payloads may be under way at once follows from how long it takes to make them durable
 (additive increase, multiplicative decrease, as TCP does and as Vector's adaptive concurrency does
 for requests): so what is accepted is answered soon, and the rest is told at once to come again.
 When not all can be served, those are served who had less than their share of late.
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 from aiops.errors import Busy
 
-TARGET_S = 0.25
-"""How long a payload may take before less is let in."""
+TARGET_S = 0.15
+"""How long a payload may take before fewer are let in."""
 DECREASE = 0.85
-LEAST_BYTES = 512 * 1024
-FIRST_BYTES = 4 * 1024 * 1024
+LEAST, FIRST, MOST = 2.0, 16.0, 256.0
+"""Payloads that may be under way: at least, at first, at most."""
 MEMORY_S = 5.0
 """How fast it is forgotten who had how much."""
 COUNT_S = 0.5
@@ -28,7 +28,7 @@ COUNT_S = 0.5
 GENEROUS = 1.25
 """Of a fair share, how much one may have when not all can be served."""
 PRESSED = 0.5
-"""Of the bytes that may be under way, from where on shares count."""
+"""Of what may be under way, from where on shares count."""
 SENDERS = 100_000
 """Senders that are remembered."""
 
@@ -48,8 +48,9 @@ class Admission:
         self._most = most_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self.limit_bytes = float(min(FIRST_BYTES, most_bytes))
-        """What may be under way now."""
+        self.limit = FIRST
+        """How many payloads may be under way now."""
+        self.under_way = 0
         self.under_way_bytes = 0
         self._reduced = -math.inf
         self._usage: dict[str, tuple[float, float]] = {}
@@ -71,14 +72,16 @@ class Admission:
             refusal = self._refusal(sender, size, begun)
             if refusal:
                 raise Busy(refusal, retry_after_s=1.0)
+            self.under_way += 1
             self.under_way_bytes += size
             self._use(sender, size, begun)
         try:
             yield
         finally:
             with self._lock:
+                self._learn(self._clock() - begun)
+                self.under_way -= 1
                 self.under_way_bytes -= size
-                self._learn(self._clock() - begun, size)
 
     def share(self, sender: str) -> float:
         """Return what a sender had of late, as a multiple of its fair share."""
@@ -89,23 +92,22 @@ class Admission:
         return mine * max(self._active[0], 1) / max(self._now(self._total, now), 1.0)
 
     def _refusal(self, sender: str, size: int, now: float) -> str:
-        if not self.under_way_bytes:
+        if not self.under_way:
             return ""
-        after = self.under_way_bytes + size
-        if after > self.limit_bytes:
+        if self.under_way + 1 > self.limit or self.under_way_bytes + size > self._most:
             return "as much is under way as can be handled in time"
-        if after > PRESSED * self.limit_bytes and self.share(sender) > GENEROUS:
+        if self.under_way + 1 > PRESSED * self.limit and self.share(sender) > GENEROUS:
             return "others are waiting, and you had more than your share"
         return ""
 
-    def _learn(self, took_s: float, size: int) -> None:
+    def _learn(self, took_s: float) -> None:
         if took_s > TARGET_S:
             now = self._clock()
             if now - self._reduced > TARGET_S:  # what is under way now was let in before
                 self._reduced = now
-                self.limit_bytes = max(LEAST_BYTES, DECREASE * self.limit_bytes)
-        elif self.under_way_bytes + size > PRESSED * self.limit_bytes:
-            self.limit_bytes = min(self._most, self.limit_bytes + size / 8)
+                self.limit = max(LEAST, DECREASE * self.limit)
+        elif self.under_way > PRESSED * self.limit:
+            self.limit = min(MOST, self.limit + 1.0 / self.limit)
 
     def _use(self, sender: str, size: int, now: float) -> None:
         if len(self._usage) >= SENDERS:

@@ -38,7 +38,7 @@ class ServiceCollector(Collector):
             "checkpoint_age_seconds": ("Since the engine's state was saved", service.unsaved_s),
             "disk_free_bytes": ("Room on the disk", service.free_bytes),
             "ingest_under_way_bytes": ("Being taken", service.admission.under_way_bytes),
-            "ingest_limit_bytes": ("May be under way", service.admission.limit_bytes),
+            "ingest_limit": ("Payloads that may be under way", service.admission.limit),
             "devices_active": ("Heard since the start", service.intake.devices),
             "series_active": ("Heard since the start", service.intake.series),
             "event_streams": ("Open", service.streams),
