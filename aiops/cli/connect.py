@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import resources
@@ -32,6 +33,16 @@ WAYS = {
     "ndjson": ("telemetry",),
 }
 """Collector -> the protocols by which its telemetry comes, as ``GET /v1/ingest`` names them."""
+WHY = {
+    400: "it cannot be read, or is of devices that this token may not write for",
+    401: "no token, or one that is unknown, expired or revoked",
+    403: "a token without the role ingest",
+    413: "too large",
+    415: "of another content type",
+    429: "too much at once",
+    503: "no room, or not ready",
+}
+"""Status -> what it means for who sends telemetry."""
 EXIT_NOTHING = 4
 """Nothing came in time."""
 LOOK_S = 1.0
@@ -111,6 +122,9 @@ def connect(
     elif found is not None:
         show(console(), found)
     if found is None:
+        refused = _refused(begun, _came(api, collector, begun["now"]))
+        if refused:
+            say(aside, f"Of what {collector} sent, {refused}.")
         say(
             aside,
             f"Nothing came from {collector} within {wait:g} s. Its own log says what it was "
@@ -141,6 +155,19 @@ def _came(api: Api, collector: str, since: str) -> dict[str, Any]:
     if not isinstance(told, dict) or "payloads" not in told:
         raise InputError(f"{api.url} is no service of this version: it has no GET /v1/ingest")
     return told
+
+
+def _refused(begun: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say in words which requests were answered with an error between two answers."""
+    before = {(one["protocol"], one["status"]): one["count"] for one in begun["errors"]}
+    new: Counter[int] = Counter()
+    for one in now["errors"]:
+        new[one["status"]] += one["count"] - before.get((one["protocol"], one["status"]), 0)
+    return ", ".join(
+        f"{count(n, 'request')} answered {status} ({WHY.get(status, 'an error')})"
+        for status, n in new.items()
+        if n
+    )
 
 
 def _wait(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import metadata
 from typing import Any
 
@@ -47,7 +48,7 @@ def make_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _other)
     app.add_exception_handler(Exception, _failed)
-    app.add_middleware(Hardened)
+    app.add_middleware(Hardened, errors=service.errors)
     return app
 
 
@@ -92,10 +93,19 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 class Hardened:
-    """Puts the headers of caution on every answer."""
+    """Puts the headers of caution on every answer, and counts those that are errors.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Parameters
+    ----------
+    app
+        Who answers.
+    errors
+        Name of a route and status -> how often; it is added to.
+    """
+
+    def __init__(self, app: ASGIApp, errors: Counter[tuple[str, int]]) -> None:
         self._app = app
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -105,6 +115,8 @@ class Hardened:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] >= 400 and "route" in scope:
+                    self._errors[scope["route"].name, message["status"]] += 1
             await send(message)
 
         await self._app(scope, receive, sent if scope["type"] == "http" else send)

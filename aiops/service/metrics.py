@@ -58,6 +58,12 @@ class ServiceCollector(Collector):
         for reason, n in service.intake.counts.items():
             refused.add_metric([reason], n)
         yield refused
+        errors = CounterMetricFamily(
+            "aiops_http_errors", "Requests answered with an error", labels=["route", "status"]
+        )
+        for (route, status), n in service.errors.copy().items():
+            errors.add_metric([route, str(status)], n)
+        yield errors
         aside = CounterMetricFamily("aiops_set_aside", "Set aside by the engine", labels=["reason"])
         for reason, n in dict(judge.engine.fleet.counts).items():
             if reason in REASONS:  # rows, and those that came late, are counted there too

@@ -340,6 +340,14 @@ class Protocol(BaseModel):
     last: str | None
 
 
+class Erred(BaseModel):
+    """Requests with telemetry that were answered with an error."""
+
+    protocol: str
+    status: int
+    count: int
+
+
 class Payloads(BaseModel):
     """How much an answer is about."""
 
@@ -401,6 +409,7 @@ class Ingested(BaseModel):
 
     now: str
     protocols: list[Protocol]
+    errors: list[Erred] = Field(description="Since the start, by these protocols.")
     payloads: Payloads
     devices: HeardOf
     known: list[KnownName]

@@ -90,6 +90,7 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
         mend = "stop it, then: aiops doctor --data DIR"
         whole = Look("log damage", "FAIL", f"{bad:,} stretches cannot be read", mend)
     yield whole
+    yield _erred(of.get("aiops_http_errors_total", ()))
     yield _counted("refused", of.get("aiops_ingest_refused_total", ()), "rows", ask)
     yield _counted("set aside", of.get("aiops_set_aside_total", ()), "values", ask)
     failed = {
@@ -110,6 +111,16 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
         yield Look("halt", "warn", "the halt switch is on: no action leaves", resume)
     else:
         yield Look("halt", "ok", "off")
+
+
+def _erred(counts: Sequence[tuple[Mapping[str, str], float]]) -> Look:
+    """Say how many requests were answered with an error since the start."""
+    most = sorted(((int(n), ls["route"], ls["status"]) for ls, n in counts if n), reverse=True)
+    if not most:
+        return Look("requests", "ok", "none was answered with an error")
+    told = ", ".join(f"{n:,} {route} {status}" for n, route, status in most[:NAMED])
+    mend = "the senders' own logs say what they were answered"
+    return Look("requests", "warn", f"answered with an error: {told}", mend)
 
 
 def _counted(

@@ -16,6 +16,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -194,6 +195,8 @@ class Service:
         """What the engine was asked last, with the record of the log after which."""
         self.arrivals = Arrivals()
         """What came lately, by protocol."""
+        self.errors: Counter[tuple[str, int]] = Counter()
+        """Requests answered with an error, by route and status."""
         self.streams = 0
         """Streams of events that are open."""
         self.ending = False

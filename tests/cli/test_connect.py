@@ -119,6 +119,16 @@ def test_exit_code_4_says_that_nothing_came_in_time(the_service, tmp_path):
     assert f"aiops doctor --url {the_service.url}" in said.err
 
 
+def test_if_nothing_came_it_says_what_was_answered_meanwhile(the_service, tmp_path):
+    asked = ("--url", the_service.url, "--token", the_service.token, "--wait", 2)
+    process = waiting("influx", *asked, cwd=tmp_path)
+    wrong = {"Authorization": "Token aiops_x_y"}
+    assert the_service.client.post("/write", content="a b=1", headers=wrong).status_code == 401
+    said = finish(process)
+    assert said.code == EXIT_NOTHING
+    assert "1 request answered 401 (no token, or one that is unknown" in said.words
+
+
 def test_ctrl_c_ends_the_waiting_cleanly(the_service, tmp_path):
     process = waiting("mqtt", "--url", the_service.url, "--token", the_service.token, cwd=tmp_path)
     process.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -18,12 +19,14 @@ from aiops.service import models
 from aiops.service.coverage import Coverage, feeding
 from aiops.service.keys import Principal
 from aiops.service.roles import Role
+from aiops.service.routes import ingest
 from aiops.service.routes.access import AUTH, JSON, asked, encode, needs, problems, service_of
 from aiops.service.service import Service
 from aiops.telemetry.aside import REASONS
 from aiops.telemetry.dialects import suggestion
 from aiops.telemetry.normalised import NO_TIME
 
+PROTOCOLS = frozenset(route.name for route in ingest.router.routes if isinstance(route, APIRoute))
 router = APIRouter(tags=["results"], dependencies=[AUTH])
 READ = needs(Role.READ)
 LOOK_PAYLOADS = 64
@@ -97,6 +100,11 @@ def _ingested(
             }
             for protocol, rows in sorted(arrivals.rows.items())
             if not by or protocol in by
+        ],
+        "errors": [
+            {"protocol": protocol, "status": status, "count": n}
+            for (protocol, status), n in sorted(service.errors.copy().items())
+            if protocol in by or (not by and protocol in PROTOCOLS)
         ],
         "payloads": {"came": len(came), "looked_at": looked, "rows": found.rows},
         "devices": {
