@@ -112,6 +112,8 @@ def connect(
             "no token to see with what comes: give --token or AIOPS_TOKEN (a demo's is printed by "
             "`aiops serve`; else: aiops keys make watcher --role read), or say --no-wait"
         )
+    if collector == "mqtt" and not as_json:
+        _brokers(aside, begun["brokers"])
     try:
         found = _wait(api, collector, begun, wait, aside, quiet=as_json)
     except KeyboardInterrupt:
@@ -155,6 +157,15 @@ def _came(api: Api, collector: str, since: str) -> dict[str, Any]:
     if not isinstance(told, dict) or "payloads" not in told:
         raise InputError(f"{api.url} is no service of this version: it has no GET /v1/ingest")
     return told
+
+
+def _brokers(aside: Console, brokers: list[dict[str, Any]]) -> None:
+    """Say whether the service listens to anybody who could have something."""
+    if not brokers:
+        say(aside, "The service listens to no broker yet: give it the first part, and restart it.")
+    for one in brokers:
+        if not one["connected"]:
+            say(aside, f"The broker {one['broker']} is not reached, or does not let it subscribe.")
 
 
 def _refused(begun: dict[str, Any], now: dict[str, Any]) -> str:

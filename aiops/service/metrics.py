@@ -58,6 +58,12 @@ class ServiceCollector(Collector):
         for reason, n in service.intake.counts.items():
             refused.add_metric([reason], n)
         yield refused
+        brokers = GaugeMetricFamily(
+            "aiops_mqtt_connected", "1 while a broker is reached and lets us", labels=["broker"]
+        )
+        for broker, connected in service.brokers.items():
+            brokers.add_metric([broker], float(connected.is_set()))
+        yield brokers
         errors = CounterMetricFamily(
             "aiops_http_errors", "Requests answered with an error", labels=["route", "status"]
         )

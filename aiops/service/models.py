@@ -340,6 +340,13 @@ class Protocol(BaseModel):
     last: str | None
 
 
+class Broker(BaseModel):
+    """A broker that is listened to."""
+
+    broker: str
+    connected: bool
+
+
 class Erred(BaseModel):
     """Requests with telemetry that were answered with an error."""
 
@@ -409,6 +416,7 @@ class Ingested(BaseModel):
 
     now: str
     protocols: list[Protocol]
+    brokers: list[Broker]
     errors: list[Erred] = Field(description="Since the start, by these protocols.")
     payloads: Payloads
     devices: HeardOf

@@ -78,6 +78,7 @@ class Listener:
         self._stopping = threading.Event()
         self.connected = threading.Event()
         """Set once subscriptions are granted."""
+        service.brokers[f"{told.host}:{told.port}"] = self.connected
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=told.client_id,

@@ -90,6 +90,12 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
         mend = "stop it, then: aiops doctor --data DIR"
         whole = Look("log damage", "FAIL", f"{bad:,} stretches cannot be read", mend)
     yield whole
+    for labels, connected in of.get("aiops_mqtt_connected", ()):
+        lost = Look("broker", "ok", f"{labels['broker']} is connected")
+        if not connected:
+            found = f"{labels['broker']} is not reached, or does not let us subscribe"
+            lost = Look("broker", "FAIL", found, "see [[mqtt]] and the broker's log")
+        yield lost
     yield _erred(of.get("aiops_http_errors_total", ()))
     yield _counted("refused", of.get("aiops_ingest_refused_total", ()), "rows", ask)
     yield _counted("set aside", of.get("aiops_set_aside_total", ()), "values", ask)

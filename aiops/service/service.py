@@ -197,6 +197,8 @@ class Service:
         """What came lately, by protocol."""
         self.errors: Counter[tuple[str, int]] = Counter()
         """Requests answered with an error, by route and status."""
+        self.brokers: dict[str, threading.Event] = {}
+        """Brokers that are listened to, and whether they are reached and let us."""
         self.streams = 0
         """Streams of events that are open."""
         self.ending = False

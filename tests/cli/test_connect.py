@@ -129,8 +129,15 @@ def test_if_nothing_came_it_says_what_was_answered_meanwhile(the_service, tmp_pa
     assert "1 request answered 401 (no token, or one that is unknown" in said.words
 
 
+def test_a_service_that_listens_to_no_broker_says_so_at_once(the_service, tmp_path):
+    asked = ("--url", the_service.url, "--token", the_service.token, "--wait", 0)
+    said = aiops("connect", "mqtt", *asked, cwd=tmp_path)
+    assert said.code == EXIT_NOTHING
+    assert "listens to no broker yet" in said.words
+
+
 def test_ctrl_c_ends_the_waiting_cleanly(the_service, tmp_path):
-    process = waiting("mqtt", "--url", the_service.url, "--token", the_service.token, cwd=tmp_path)
+    process = waiting("otel", "--url", the_service.url, "--token", the_service.token, cwd=tmp_path)
     process.send_signal(signal.SIGINT)
     said = finish(process)
     assert said.code == 130

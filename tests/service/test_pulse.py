@@ -35,6 +35,7 @@ def test_a_service_that_is_well_is_ok_in_everything():
         ("aiops_log_damaged 2", "log damage", "FAIL", "2 stretches"),
         ("aiops_halted 1", "halt", "warn", "halt switch is on"),
         ('aiops_ingest_refused_total{reason="over_quota"} 3', "refused", "warn", "3 over_quota"),
+        ('aiops_mqtt_connected{broker="b:1883"} 0', "broker", "FAIL", "b:1883 is not reached"),
         ('aiops_http_errors_total{route="otlp_logs",status="401"} 2', "requests", "warn", "2 otlp"),
         ('aiops_set_aside_total{reason="late"} 4', "set aside", "warn", "4 late"),
         ('aiops_outbox{outlet="hook",state="failed"} 2', "outbox", "warn", "2 to hook"),

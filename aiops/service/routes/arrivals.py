@@ -101,6 +101,10 @@ def _ingested(
             for protocol, rows in sorted(arrivals.rows.items())
             if not by or protocol in by
         ],
+        "brokers": [
+            {"broker": broker, "connected": connected.is_set()}
+            for broker, connected in service.brokers.items()
+        ],
         "errors": [
             {"protocol": protocol, "status": status, "count": n}
             for (protocol, status), n in sorted(service.errors.copy().items())
