@@ -68,12 +68,14 @@ async def load(
     seconds: float = 0.0,
     requests: int = 0,
     per_s: float = 0.0,
+    again_s: float = 0.0,
 ) -> Outcome:
     """Send requests ``make(0)``, ``make(1)`` ... to loopback for so long, or so many.
 
     With `per_s` they are due at that rate whatever comes back (an open loop, as far as there are
     connections free); without it each connection waits for its answer. A latency counts from the
-    moment at which its request leaves.
+    moment at which its request leaves. With `again_s` a request that was refused with 429 is sent
+    again after so long, as collectors do.
     """
     found = Outcome()
     begun = time.perf_counter()
@@ -97,6 +99,13 @@ async def load(
                 writer.write(request)
                 await writer.drain()
                 status = await _answer(reader)  # type: ignore[arg-type]
+                while status == 429 and again_s:
+                    found.statuses[status] += 1
+                    await asyncio.sleep(again_s)
+                    left = time.perf_counter()
+                    writer.write(request)
+                    await writer.drain()
+                    status = await _answer(reader)  # type: ignore[arg-type]
             except (OSError, asyncio.IncompleteReadError):
                 found.failed += 1
                 if writer is not None:
