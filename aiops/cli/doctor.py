@@ -13,7 +13,7 @@ from rich.text import Text
 
 from aiops.cli.asking import Api
 from aiops.cli.console import command, console, emit_json, say, table
-from aiops.cli.serve import checks_of, told
+from aiops.cli.serve import checks_of
 from aiops.errors import AiopsError, FileError, InputError
 from aiops.service import pulse
 from aiops.service.machine import Look, machine
@@ -79,9 +79,10 @@ def _looks(
     if any(look.state == "FAIL" for look in found):
         return  # what follows needs what is missing
     from aiops.service.checkup import files, in_use, started
-    from aiops.service.service import Paths
+    from aiops.service.paths import Paths
+    from aiops.service.settings import read_settings
 
-    settings = told(config, data)
+    settings = read_settings(config, **({} if data is None else {"data": data}))
     with suppress(FileError):  # keys that cannot be read: `files` says so
         yield from started(checks_of(settings))
     yield from files(settings)

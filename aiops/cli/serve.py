@@ -114,7 +114,7 @@ def checks_of(settings: Settings) -> tuple[Check, ...]:
 
     from aiops.service.checks import Exposure, start_checks
     from aiops.service.keys import KeyStore
-    from aiops.service.service import Paths
+    from aiops.service.paths import Paths
 
     listen = settings.listen
     exposure = Exposure(

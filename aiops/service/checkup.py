@@ -20,7 +20,7 @@ from aiops.service import ledger
 from aiops.service.checks import Check
 from aiops.service.keys import KeyStore
 from aiops.service.machine import Look, disk
-from aiops.service.service import Paths
+from aiops.service.paths import Paths
 from aiops.service.settings import Settings
 
 SOON_S = 14 * 86_400

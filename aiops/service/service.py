@@ -19,9 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,6 +45,7 @@ from aiops.service.intake import Intake, Prepared
 from aiops.service.judge import Judge, TimedCheckpoint
 from aiops.service.keys import KeyStore, Principal
 from aiops.service.outlets import make_outlets
+from aiops.service.paths import Paths
 from aiops.service.settings import Settings
 from aiops.service.warm import warm
 
@@ -73,43 +72,6 @@ def key_of(body: bytes) -> str:
     Readings that came without a time never are: they have the time at which they came.
     """
     return f"body:{blake2b(body, digest_size=16).hexdigest()}"
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the service keeps what in its data directory."""
-
-    data: Path
-
-    @property
-    def log(self) -> Path:
-        """Segments of the durable log."""
-        return self.data / "log"
-
-    @property
-    def control(self) -> Path:
-        """Results, decisions, messages."""
-        return self.data / "control.db"
-
-    @property
-    def state(self) -> Path:
-        """Checkpoint of the engine."""
-        return self.data / "state.npz"
-
-    @property
-    def keys(self) -> Path:
-        """Credentials."""
-        return self.data / "keys.json"
-
-    @property
-    def signer(self) -> Path:
-        """Private key that signs actions."""
-        return self.data / "signer.pem"
-
-    @property
-    def halt(self) -> Path:
-        """While this file is there, no action leaves: ``touch`` it when all else is down."""
-        return self.data / "halt"
 
 
 class Service:
