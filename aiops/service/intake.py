@@ -45,6 +45,8 @@ class Prepared:
     rows: int
     refused: tuple[Refused, ...]
     """By the codec and here."""
+    error: PayloadError | Busy | None = None
+    """What its sender is to be told where nothing is left of it; None: what was refused."""
 
 
 class Intake:
@@ -102,9 +104,7 @@ class Intake:
         Raises
         ------
         PayloadError
-            A frame has no device or no time, or every row is another device's.
-        Busy
-            The device sends more than it may; when to come again, it says.
+            A frame has no device or no time.
         """
         refused: Counter[str] = Counter()
         examples: dict[str, str] = {}
@@ -122,27 +122,30 @@ class Intake:
             for one in decoded.refused:
                 self.counts["undecodable"] += one.count
         told = [Refused(reason, n, examples[reason]) for reason, n in refused.items()]
-        if not kept and refused:
-            self._nothing_left(who, refused, examples, wait_s)
+        error = None if kept else self._nothing_left(who, refused, examples, wait_s)
         if original is None or told or decoded.refused or not kept or not is_frame(original, *kept):
             original = pack(kept) if kept else b""
-        return Prepared(original, sum(map(len, kept)), (*decoded.refused, *told))
+        return Prepared(original, sum(map(len, kept)), (*decoded.refused, *told), error)
 
     def _nothing_left(
         self, who: Principal, refused: Counter[str], examples: dict[str, str], wait_s: float
-    ) -> None:
-        """Say to a sender of whose payload no row was taken what would work."""
-        if refused[OVER_QUOTA] == refused.total():
-            raise Busy(
+    ) -> PayloadError | Busy | None:
+        """Return what to tell a sender of whose payload no row was taken, if there is more to say.
+
+        Busy where the device sends more than it may: when to come again, it says.
+        """
+        if refused and refused[OVER_QUOTA] == refused.total():
+            return Busy(
                 f"{examples[OVER_QUOTA]} sends more than {self._bounds.device_rows_per_s:g} rows a "
                 f"second",
                 retry_after_s=max(1.0, wait_s),
             )
-        if refused[FOREIGN] == refused.total():
-            raise PayloadError(
+        if refused and refused[FOREIGN] == refused.total():
+            return PayloadError(
                 f"every row is of a device that {who.name} may not write for, such as "
                 f"{examples[FOREIGN]!r}"
             )
+        return None
 
     def _check(
         self,

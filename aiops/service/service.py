@@ -263,6 +263,8 @@ class Service:
         now = time.time_ns()
         for one in prepared.refused:
             self.control.set_aside(one.reason, who.name, one.count, one.example, at_ns=now)
+        if prepared.error is not None:
+            raise prepared.error
         return decoded, prepared, key or key_of(prepared.body)
 
     async def _durable(self, record: LogRecord) -> Receipt:
