@@ -86,10 +86,11 @@ class Registry:
         codes, names = _combine(frame)
         table = np.full(len(names) + 1, -1, dtype=np.int32)
         first_row = _first_rows(codes, len(names))
-        for code, identity in enumerate(names):  # already in order of appearance
-            known = self._index.get(identity)
+        table[:-1] = [self._index.get(one, -1) for one in names]
+        for code in np.flatnonzero(table[:-1] < 0).tolist():  # already in order of appearance
+            known = self._index.get(names[code])
             table[code] = (
-                self._register(identity, frame, int(first_row[code])) if known is None else known
+                self._register(names[code], frame, int(first_row[code])) if known is None else known
             )
         return table[codes]
 
@@ -190,17 +191,14 @@ def _combine(frame: NormalisedFrame) -> tuple[I4, list[Identity]]:
     key[device.code < 0] = -1
     encoded = pa.array(key, mask=key < 0).dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    names: list[Identity] = []
-    for k in encoded.dictionary.to_pylist():
-        rest, m = divmod(k, media)
-        d, p = divmod(rest, parts)
-        names.append(
-            (
-                device.value[d],
-                part.value[p - 1] if p else "",
-                medium.value[m - 1] if m else "",
-            )
-        )
+    rest, of_medium = np.divmod(encoded.dictionary.to_numpy(zero_copy_only=False), media)
+    of_device, of_part = np.divmod(rest, parts)
+    named = (device.value, ("", *part.value), ("", *medium.value))
+    columns = (
+        map(values.__getitem__, places.tolist())
+        for values, places in zip(named, (of_device, of_part, of_medium), strict=True)
+    )
+    names: list[Identity] = list(zip(*columns, strict=True))
     return codes, names
 
 
