@@ -99,6 +99,7 @@ class Listener:
         """Connect, and keep trying."""
         if self._state.exists():
             self._sparkplug.restore(msgspec.json.decode(self._state.read_bytes()))
+            self._state.unlink()  # after a crash it would be of another time
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_S
         properties.ReceiveMaximum = UNACKNOWLEDGED

@@ -13,7 +13,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from aiops.connectors.wire import arrow, collectd, influx, ndjson, otlp, remote_write
+from aiops.connectors.wire import (
+    arrow,
+    collectd,
+    influx,
+    ndjson,
+    otlp,
+    remote_write,
+    senml,
+)
 from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.limits import unpack
 from aiops.errors import Busy, LogError, PayloadError, TooLarge
@@ -25,6 +33,7 @@ from aiops.service.service import Taken
 
 ARROW = "application/vnd.apache.arrow.stream"
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+SENML = "application/senml+json"
 PROTOBUF = "application/x-protobuf"
 TEXT = "text/plain"
 
@@ -119,9 +128,9 @@ def _told(taken: Taken) -> dict[str, Any]:
 
 @router.post(
     "/v1/telemetry",
-    openapi_extra=_body(ARROW, *NDJSON, JSON),
+    openapi_extra=_body(ARROW, *NDJSON, JSON, SENML),
     responses=PROBLEMS | problems(409),
-    summary="Frames of your own making: an Arrow IPC stream, NDJSON, or JSON.",
+    summary="Frames of your own making (an Arrow IPC stream, NDJSON, JSON), or SenML.",
 )
 async def telemetry(request: Request, who: Principal = INGEST) -> Response:
     """Take wide or long frames; columns are guessed from names, as by `aiops run`.
@@ -139,8 +148,11 @@ async def telemetry(request: Request, who: Principal = INGEST) -> Response:
     elif kind in NDJSON or kind == JSON:
         codec = ndjson.decode_json if kind == JSON else ndjson.decode
         taken = await _take(request, who, lambda body, now: codec(body, now, limits))
+    elif kind == SENML:
+        taken = await _take(request, who, lambda body, now: senml.decode(body, now, limits))
     else:
-        raise Refusal(415, f"content type {kind!r}; send {ARROW}, {NDJSON[0]} or {JSON}")
+        known = f"{ARROW}, {NDJSON[0]}, {JSON} or {SENML}"
+        raise Refusal(415, f"content type {kind!r}; send {known}")
     return Response(encode(_told(taken)), media_type=JSON)
 
 
