@@ -50,6 +50,9 @@ SETTLE_S = 3.0
 """How long after the first sample the others are waited for."""
 SHOWN = 20
 """Names of each kind that are shown; --json has all."""
+DEMO = "aiops_demo_"
+"""How the token of a demo begins."""
+TO_MAKE = "TOKEN stands for a token that may write"
 URL = "http://127.0.0.1:8470"
 
 
@@ -100,8 +103,9 @@ def connect(
         sys.stdout.write(snippet)
         sys.stdout.flush()
     aside = console(stderr=True)
-    if not token and collector != "mqtt" and not as_json:
-        say(aside, "TOKEN stands for a token that may write. Make one where the service runs:")
+    if not as_json and collector != "mqtt" and (not token or token.startswith(DEMO)):
+        what = "This token ends with the demo that printed it" if token else TO_MAKE
+        say(aside, f"{what}. Make one that lasts where the service runs:")
         command(aside, f"aiops keys make {collector} --role ingest --device 'gw-*'", "  ")
     if begun is None:
         if as_json:

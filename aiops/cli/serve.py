@@ -244,6 +244,7 @@ def _banner(url: str, settings: Settings, token: str | None) -> None:
     if token is not None:
         screen.print(plain("DEMO: loopback only. The operator's token, until it ends:"))
         screen.print(plain(f"  {token}"), soft_wrap=True)
+        screen.print(plain("Next, with AIOPS_TOKEN set to it: aiops connect, aiops doctor"))
     overridden = ", ".join(settings.listen.allow)
     if overridden:
         screen.print(plain(f"ALLOWED TO FAIL: {overridden}", "bold red"))

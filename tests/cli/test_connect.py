@@ -27,7 +27,9 @@ def waiting(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
     """Start a command, and return once it says that it waits."""
     process = start("connect", *arguments, cwd=cwd)
     assert process.stderr is not None
-    assert b"waiting for" in process.stderr.readline()
+    for line in process.stderr:
+        if b"waiting for" in line:
+            break
     return process
 
 
@@ -60,6 +62,14 @@ def test_without_a_token_it_says_how_one_is_made(tmp_path):
     assert said.out == snippet_of("prometheus", "http://127.0.0.1:8470")
     assert "aiops keys make prometheus --role ingest --device 'gw-*'" in said.err
     assert "--no-wait" in said.err
+
+
+def test_of_a_demo_it_says_that_the_token_will_not_last(the_service, tmp_path):
+    asked = ("--url", the_service.url, "--token", the_service.token, "--no-wait")
+    said = aiops("connect", "otel", *asked, cwd=tmp_path)
+    assert said.code == 0
+    assert "ends with the demo" in said.words
+    assert "aiops keys make otel" in said.err
 
 
 def test_it_waits_for_the_first_sample_and_says_what_came(the_service, tmp_path):
