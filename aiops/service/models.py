@@ -209,7 +209,7 @@ class Refusal(BaseModel):
         reason="out_of_range",
         device_id="gw-0007",
         part="",
-        ts=1793491260000000000,
+        ts="2026-11-01T00:01:00Z",
         metric="temperature.celsius",
         value="2000.0",
         sender="",
@@ -219,7 +219,7 @@ class Refusal(BaseModel):
     reason: str
     device_id: str | None
     part: str | None
-    ts: int | None
+    ts: str | None
     metric: str | None
     value: str | None
     sender: str | None = Field(description="Credential it came with; empty: refused by the engine.")

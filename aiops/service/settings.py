@@ -98,12 +98,11 @@ class Bounds(Section):
     """Distinct names of metrics."""
 
 
-class Mqtt(Section):
-    """A broker to listen to."""
+class Broker(Section):
+    """An MQTT broker."""
 
     host: str
     port: int = Field(8883, ge=1, le=65535)
-    topics: tuple[str, ...] = ("fleet/+/metrics", "spBv1.0/#")
     client_id: str = "aiops"
     username: str = ""
     password_file: Path | None = None
@@ -111,6 +110,12 @@ class Mqtt(Section):
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+
+
+class Mqtt(Broker):
+    """A broker to listen to."""
+
+    topics: tuple[str, ...] = ("fleet/+/metrics", "spBv1.0/#")
 
 
 class Egress(Section):
@@ -143,7 +148,7 @@ class Alertmanager(Section):
     ca: Path | None = None
 
 
-class MqttCommands(Mqtt):
+class MqttCommands(Broker):
     """A broker to which approved actions are published."""
 
     name: str = "mqtt"

@@ -218,6 +218,8 @@ async def quarantine(
     rows = await run_in_threadpool(
         service_of(request).control.refused, filters, before=place_of(cursor), limit=limit
     )
+    for _, row in rows:
+        row["ts"] = isoformat(row["ts"])
     return newest_first(rows, limit)
 
 
