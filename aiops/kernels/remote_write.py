@@ -3,6 +3,9 @@
 The wire format of Protocol Buffers and nothing more: tags, varints, runs of bytes. Labels stay the
 bytes they are, so that who has seen a series before need not read it again. Nothing outside of
 `data` is read, whatever it claims. (protobuf.dev/programming-guides/encoding.)
+
+Senders repeat themselves: of version 1, labels that are the bytes that came after the same series
+the last time are not even walked through.
 """
 
 from __future__ import annotations
@@ -13,17 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import I8
+from aiops.kernels.interned import PLAIN, U1, USED, Interned, find, same
+from aiops.kernels.rows import I4, I8
 
-U1: TypeAlias = npt.NDArray[np.uint8]
 U4: TypeAlias = npt.NDArray[np.uint32]
 
-DAMAGED, GROUPED, TOO_MANY = -1, -2, -3
-"""Not the wire format; holds groups, which no remote write has; more than the arrays have room."""
+DAMAGED, GROUPED, TOO_MANY, UNUSUAL = -1, -2, -3, -4
+"""Not the wire format; holds groups, which no remote write has; more than the arrays have room; not
+as everybody writes it."""
 
 _VARINT, _FIXED8, _BYTES, _OPEN, _CLOSE, _FIXED4 = 0, 1, 2, 3, 4, 5
 _VALUE, _TIME = 1 << 3 | _FIXED8, 2 << 3 | _VARINT
 """Tags of a sample's fields, as everybody writes them."""
+_NAME, _TOLD = 1 << 3 | _BYTES, 2 << 3 | _BYTES
+"""Those of a label's, of which the first is also that of labels of a series."""
 _SHORT = 5
 """Longest varint of a tag or a length, in bytes; the library takes no longer one either."""
 _TAG_MAX = 1 << 32
@@ -43,9 +49,11 @@ def varint(data: U1, at: int, end: int) -> tuple[int, int]:
         if at + k >= end:
             return 0, DAMAGED
         byte = int(data[at + k])
+        if k == 9:  # one bit is left, the sign
+            return value | -(byte & 1) << 63, DAMAGED if byte > 1 else at + 10
         value |= (byte & 127) << (7 * k)
         if byte < 128:
-            return value, DAMAGED if k == 9 and byte > 1 else at + k + 1
+            return value, at + k + 1
     return 0, DAMAGED
 
 
@@ -53,9 +61,10 @@ def varint(data: U1, at: int, end: int) -> tuple[int, int]:
 def fixed8(data: U1, at: int) -> int:
     """Return eight bytes, the lowest first, as int64."""
     value = 0
-    for k in range(8):
+    for k in range(7):
         value |= int(data[at + k]) << (8 * k)
-    return value
+    highest = int(data[at + 7])
+    return value | (highest - ((highest & 128) << 1)) << 56
 
 
 @kernel
@@ -95,6 +104,9 @@ def scan(
     histogram: I8,
     symbol: I8,
     refs: U4,
+    known: Interned,
+    n_known: int,
+    ids: I4,
 ) -> tuple[int, int, int, int, int, int]:
     """Say where everything is in a message; return how much of it there is, or why there is none.
 
@@ -102,12 +114,16 @@ def scan(
     and how many samples and histograms it has; `ts_ms` and `bits` [n] of each sample, the value as
     the bits of a double; `histogram` [h, 2] from and to; of version 2 `symbol` [k, 2] from and to,
     and all `refs` [r], of which labels count from and to. Of version 1 labels are bytes of `data`,
-    which may hold other fields in between. Returned are s, n, h, k, r and the number of exemplars;
-    the first is `DAMAGED`, `GROUPED` or `TOO_MANY` where the rest means nothing.
+    which may hold other fields in between, and `ids` [s] are their numbers among the `n_known`
+    that are `known`, -1: it has none. Those with nothing in between are `PLAIN`: where such a one
+    is met again, it can be passed over whole. Returned are s, n, h, k, r and the number of
+    exemplars; the first is `DAMAGED`, `GROUPED` or `TOO_MANY` where the rest means nothing.
     """
     s = n = h = k = r = exemplars = 0
     # Version 2 moved the series, and swapped histograms and exemplars.
     series_field, histogram_field, exemplar_field = (5, 3, 4) if is_v2 else (1, 4, 3)
+    text, begins, _, followers, mark, _, _ = known
+    before = -1
     at, end = 0, len(data)
     while at < end:
         number, kind, begin, after = field(data, at, end)
@@ -128,6 +144,15 @@ def scan(
         first, last = (r, r) if is_v2 else (0, 0)
         samples = histograms = 0
         inner = begin
+        guessed, is_plain = -1, True
+        if not is_v2 and before >= 0:
+            again = int(followers[before])
+            if 0 <= again < n_known and mark[again] & PLAIN:
+                length = begins[again + 1] - begins[again]
+                if length <= after - begin and same(text, begins[again], data, begin, length):
+                    guessed = again
+                    first, last = begin, begin + length
+                    inner = last
         while inner < after:
             tag = inner
             short = tag + 1 < after and data[tag] < 128 and data[tag + 1] < 128
@@ -163,7 +188,10 @@ def scan(
             if number == 1 and not is_v2:
                 if last == 0:
                     first = tag
+                elif tag != last:
+                    is_plain = False
                 last = inner
+                guessed = -1
             elif number == 2:
                 if n == len(bits):
                     return TOO_MANY, 0, 0, 0, 0, 0
@@ -194,5 +222,45 @@ def scan(
             elif number == exemplar_field:
                 exemplars += 1
         series[s, 0], series[s, 1], series[s, 2], series[s, 3] = first, last, samples, histograms
+        if not is_v2:
+            if guessed < 0:
+                guessed = find(known, data, first, last)
+                if guessed >= 0:
+                    mark[guessed] |= PLAIN if is_plain and last else 0
+                    if before >= 0:
+                        followers[before] = guessed
+            if guessed >= 0:
+                mark[guessed] |= USED
+            ids[s] = before = guessed
         s += 1
     return s, n, h, k, r, exemplars
+
+
+@kernel
+def pairs(data: U1, begin: I8, spans: I8, count: I8) -> int:
+    """Say where the names and values of labels are, of many series of version 1.
+
+    The labels of the k-th are ``data[begin[k]:begin[k + 1]]``. `spans` [2 m, 2], long enough for a
+    label every six bytes, tells from and to of a name and then of its value, and `count` [k] how
+    many labels a series has; `UNUSUAL`: one is not a name and a value of less than 128 bytes, and
+    somebody else must look; it has no spans. Returned is how many spans there are.
+    """
+    n = 0
+    for k in range(len(count)):
+        at, end, before = begin[k], begin[k + 1], n
+        while at + 4 <= end and data[at] == _NAME and data[at + 2] == _NAME and data[at + 1] < 128:
+            after = at + 2 + int(data[at + 1])
+            first = at + 4
+            last = first + int(data[at + 3])
+            if after > end or last + 2 > after or data[at + 3] > 127:
+                break
+            if data[last] != _TOLD or data[last + 1] > 127 or last + 2 + data[last + 1] != after:
+                break
+            spans[n, 0], spans[n, 1] = first, last
+            spans[n + 1, 0], spans[n + 1, 1] = last + 2, after
+            n += 2
+            at = after
+        count[k] = (n - before) // 2
+        if at != end:
+            count[k], n = UNUSUAL, before
+    return n

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from aiops.kernels.remote_write import DAMAGED, GROUPED, TOO_MANY, scan
 from tests.connectors.wire import prometheus_pb2 as pb
+from tests.kernels.interning import interned
 from tests.oracles.remote_write import Message, Series, read
+
+NOTHING = interned(0, 0)
 
 
 def scanned(body: bytes, *, is_v2: bool, room: int | None = None) -> Message | int:
@@ -18,7 +21,10 @@ def scanned(body: bytes, *, is_v2: bool, room: int | None = None) -> Message | i
     ts, bits = np.zeros(n, np.int64), np.zeros(n, np.int64)
     refs = np.zeros(n, np.uint32)
     data = np.frombuffer(body, np.uint8)
-    s, _, h, k, _, exemplars = scan(data, is_v2, series, ts, bits, histogram, symbol, refs)
+    ids = np.zeros(n, np.int32)
+    s, _, h, k, _, exemplars = scan(
+        data, is_v2, series, ts, bits, histogram, symbol, refs, NOTHING, 0, ids
+    )
     if s < 0:
         return s
     pieces = [body[begin:end] for begin, end in histogram[:h].tolist()]

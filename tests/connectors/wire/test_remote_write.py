@@ -6,11 +6,12 @@ import struct
 import threading
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiops.connectors.wire import remote_write
+from aiops.connectors.wire import remote_write, remote_write_series
 from aiops.connectors.wire.decoded import READINGS
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.remote_write import SERIES_MAX, STALE, decode_v1, decode_v2
@@ -97,28 +98,70 @@ def test_what_was_seen_before_changes_speed_only(encode, decode, monkeypatch):
     for body in messages:
         remote_write._known.clear()
         cold.append(decode(body, 0, LIMITS))
-    monkeypatch.setattr(remote_write, "KNOWN_BYTES_MAX", 30_000)  # forgets every few messages
-    monkeypatch.setattr(remote_write, "SHAPES_BYTES_MAX", 5_000)
+    monkeypatch.setattr(
+        remote_write_series, "KNOWN_BYTES_MAX", 30_000
+    )  # forgets every few messages
+    monkeypatch.setattr(remote_write_series, "SHAPES_BYTES_MAX", 5_000)
     forgetful = [decode(body, 0, LIMITS) for body in messages]
     assert warm == cold == forgetful
 
 
-def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(remote_write, "KNOWN_BYTES_MAX", 1_000_000)
-    monkeypatch.setattr(remote_write, "SHAPES_BYTES_MAX", 200_000)
+def fleet(begin: int, end: int) -> list[Reading]:
+    return [Reading(f"d{k}", T, "up", 1.0, {"x": "y" * 500}) for k in range(begin, end)]
+
+
+@both
+def test_memory_is_bounded(encode, decode, monkeypatch):
+    monkeypatch.setattr(remote_write_series, "KNOWN_BYTES_MAX", 200_000)
+    monkeypatch.setattr(remote_write_series, "SHAPES_BYTES_MAX", 100_000)
     remote_write._known.clear()
-    sizes, shapes = [], []
-    for n in range(30):
-        some = [Reading(f"d{n}-{k}", T, "up", 1.0, {"x": "y" * 2000}) for k in range(20)]
-        decode_v1(remote_write_v1(some), 0, LIMITS)
-        decode_v2(remote_write_v2(some), 0, LIMITS)
-        sizes.append(remote_write._known[LIMITS].size)
-        shapes.append(remote_write._known[LIMITS].shapes_size)
-    assert len(remote_write._known) == 1
-    assert max(sizes) < 1_500_000
-    assert max(shapes) < 400_000
-    assert sizes != sorted(sizes)  # it did forget
-    assert shapes != sorted(shapes)
+    for n in range(100):
+        decode(encode(fleet(20 * n, 20 * n + 20)), 0, LIMITS)
+        known = remote_write._known[LIMITS]
+        assert known.size <= 200_000
+        assert known.shapes_size <= 100_000
+    assert known.size > 50_000
+    assert known.shapes_size > 50_000
+
+
+@both
+def test_series_that_are_used_stay_when_there_is_no_room_and_others_go(encode, decode, monkeypatch):
+    monkeypatch.setattr(remote_write_series, "KNOWN_BYTES_MAX", 200_000)
+    remote_write._known.clear()
+    often, gone = encode(fleet(0, 20)), encode(fleet(20, 40))
+    first, _ = decode(often, 0, LIMITS), decode(gone, 0, LIMITS)
+    known = remote_write._known[LIMITS]
+    for n in range(2, 100):
+        again = decode(often, 0, LIMITS)
+        assert again == first
+        decode(encode(fleet(20 * n, 20 * n + 20)), 0, LIMITS)
+    learnt: list[int] = []
+    learn = known.learn
+    monkeypatch.setattr(
+        known, "learn", lambda book, told: (learnt.append(len(told)), learn(book, told))
+    )
+    assert decode(often, 0, LIMITS) == first
+    assert learnt == []
+    decode(gone, 0, LIMITS)
+    assert learnt == [20]
+
+
+@both
+def test_the_same_series_in_the_same_order_have_the_same_dictionaries(encode, decode):
+    remote_write._known.clear()
+    some = fleet(0, 20)
+    one, two = (
+        decode(encode([r._replace(value=v, ts_ns=T + n * MS) for r in some]), 0, LIMITS).tables[0]
+        for n, v in enumerate((1.0, 2.0))
+    )
+    other = decode(encode(some[::-1]), 0, LIMITS).tables[0]
+    for name in ("device_id", "metric", "labels"):
+        first, second, third = (t[name].chunk(0).dictionary for t in (one, two, other))
+        assert address_of(first) == address_of(second) != address_of(third)
+
+
+def address_of(texts: pa.Array) -> int:
+    return texts.buffers()[1].address
 
 
 @both
