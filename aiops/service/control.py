@@ -110,6 +110,9 @@ class Control:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute(_SCHEMA)
         self._waiting: list[tuple[Any, ...]] = []
+        """Rows for the quarantine..."""
+        self._written = 0
+        """...of which the transaction that is open has so many."""
         self.on_commit: Callable[[], None] = lambda: None
         """Called after each transaction that others may want to see."""
         found = self.meta("format")
@@ -321,7 +324,8 @@ class Control:
 
     def _set_aside(self, rows: list[tuple[Any, ...]]) -> None:
         with self._lock:
-            rows, self._waiting = [*self._waiting, *rows], []
+            rows = [*self._waiting[self._written :], *rows]
+            self._written = len(self._waiting)
         if not rows:
             return
         self._db.executemany(
@@ -456,8 +460,12 @@ class Control:
             try:
                 with self._db:
                     yield
+                if outer is None:
+                    del self._waiting[: self._written]
             finally:
                 self._writer = outer
+                if outer is None:
+                    self._written = 0
         self.on_commit()
 
     def meta(self, name: str) -> str | None:
