@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -243,8 +244,9 @@ def _decoded(message: _Message, ids: I4, known: Known) -> Decoded:
         owners, more_ts, more_value = _summed(message, every, book, known, refusals)
     good &= book.told[0][rows] != REFUSED
     if not good.all():
+        meaning = cache(partial(known.meaning, book))
         for k in np.flatnonzero(~good).tolist():
-            _refuse(known.meaning(book, rows[k]), ts_ms[k], refusals)
+            _refuse(meaning(int(rows[k])), ts_ms[k], refusals)
         rows, ts_ms, value = rows[good], ts_ms[good], value[good]
     samples = len(rows)
     if len(owners):
@@ -281,6 +283,7 @@ def _summed(
 
     A stale one is stale in both.
     """
+    meaning = cache(partial(known.meaning, book))
     kept: list[int] = []
     ts_ms: list[int] = []
     values: list[float] = []
@@ -291,7 +294,7 @@ def _summed(
             raise PayloadError(f"a histogram is damaged: {cause}") from cause
         is_beyond = abs(told.timestamp) > _TS_MS_MAX
         if is_beyond or book.told[0, owner] == REFUSED:
-            _refuse(known.meaning(book, owner), told.timestamp, refusals)
+            _refuse(meaning(owner), told.timestamp, refusals)
             continue
         kept.append(owner)
         counted = told.count_int if told.WhichOneof("count") == "count_int" else told.count_float

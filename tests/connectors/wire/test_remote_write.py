@@ -4,6 +4,8 @@ import json
 import random
 import struct
 import threading
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiops.connectors.wire import remote_write, remote_write_series
-from aiops.connectors.wire.decoded import READINGS
+from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.remote_write import SERIES_MAX, STALE, decode_v1, decode_v2
 from aiops.errors import PayloadError, TooLarge
@@ -31,6 +33,8 @@ LIMITS = Limits()
 T = 1_760_000_000_000 * MS
 BOTH = [(remote_write_v1, decode_v1), (remote_write_v2, decode_v2)]
 both = pytest.mark.parametrize(("encode", "decode"), BOTH, ids=["v1", "v2"])
+
+SAMPLE = pb.Sample(value=1.0, timestamp=T // MS)
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)
 SAMPLES = st.lists(
@@ -108,6 +112,75 @@ def test_what_was_seen_before_changes_speed_only(encode, decode, monkeypatch):
 
 def fleet(begin: int, end: int) -> list[Reading]:
     return [Reading(f"d{k}", T, "up", 1.0, {"x": "y" * 500}) for k in range(begin, end)]
+
+
+def odd_v1() -> bytes:
+    """Return labels around samples, twice, without values, and not UTF-8."""
+    sample = b"\x12" + bytes([SAMPLE.ByteSize()]) + SAMPLE.SerializeToString()
+    up, gw, other, bad, empty = (
+        b"\n" + bytes([len(pair)]) + pair
+        for pair in (
+            b"\n\x08__name__\x12\x02up",
+            b"\n\x08instance\x12\x04gw-1",
+            b"\n\x08instance\x12\x04gw-2",
+            b"\n\x01a\x12\x01\xff",
+            b"\n\x01\xff\x12\0",
+        )
+    )
+    several = [
+        up + gw + sample,
+        up + sample + gw + sample,
+        sample + up + gw,
+        up + gw + other + sample,
+        up + gw + bad + sample,
+        up + gw + empty + sample + sample,
+        up + sample,
+        sample,
+        up + gw + b"\x12\x0b\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    ]
+    return b"".join(b"\n" + bytes([len(one)]) + one for one in several + several[:3])
+
+
+def pool() -> list[tuple[Callable[..., Decoded], bytes]]:
+    some = fleet(0, 6)
+    found = [
+        (decode, encode(part))
+        for encode, decode in BOTH
+        for part in (some, some[::-1], some[2:], some[:3] + some[:3], fleet(6, 12), fleet(9, 18))
+    ]
+    whole = remote_write_v1(some)
+    return [*found, (decode_v1, odd_v1()), (decode_v1, whole[:-3]), (decode_v2, found[6][1][:-3])]
+
+
+POOL = pool()
+
+
+def told(decode: Callable[..., Decoded], body: bytes) -> Decoded | str:
+    try:
+        return decode(body, 0, LIMITS)
+    except PayloadError as error:
+        return str(error)
+
+
+@settings(max_examples=60)
+@given(
+    order=st.lists(st.integers(0, len(POOL) - 1), min_size=5, max_size=60),
+    most=st.sampled_from([1_000, 8_000, 20_000]),
+)
+def test_no_result_depends_on_what_came_before(order, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_write_series, "KNOWN_BYTES_MAX", most)
+        patch.setattr(remote_write_series, "SHAPES_BYTES_MAX", 8_000)
+        patch.setattr(remote_write_series, "PATIENCE", 0.5)
+        remote_write._known.clear()
+        found = [told(*POOL[k]) for k in order]
+    assert found == [alone(k) for k in order]
+
+
+@cache
+def alone(k: int) -> Decoded | str:
+    remote_write._known.clear()
+    return told(*POOL[k])
 
 
 @both
@@ -198,7 +271,6 @@ def v1(labels: dict[str, str], **fields: object) -> bytes:
 
 
 UP = {"__name__": "up", "instance": "gw-1:9100"}
-SAMPLE = pb.Sample(value=1.0, timestamp=T // MS)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +388,13 @@ def test_more_than_is_allowed_is_too_large():
     assert decode_v1(one * 10, 0, Limits(cells=70)).rows == 10
     with pytest.raises(TooLarge):
         decode_v1(one * 11, 0, Limits(cells=70))
+
+
+def test_warming_decodes_a_message_of_each_version():
+    remote_write._known.clear()
+    remote_write.warm(LIMITS)
+    known = remote_write._known[LIMITS]
+    assert (known.v1.n, known.v2.n) == (1, 1)
 
 
 @both
