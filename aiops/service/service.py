@@ -183,7 +183,7 @@ class Service:
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
 
     def _warm(self) -> None:
-        warm(self.engine.rules)
+        warm(self.engine.rules, self.limits)
         self.warm.set()
 
     @property

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from aiops.alerts.rule import AlertRule
+from aiops.connectors.wire import remote_write
+from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
 from aiops.fleet.inventory import Inventory, Node, Workload
 from aiops.telemetry.vocabulary import VOCABULARY
@@ -18,8 +20,12 @@ BEGIN_NS = 1_700_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
 
 
-def warm(rules: Sequence[AlertRule]) -> None:
-    """Run an engine of its own, with these rules, through two and a half days of three devices."""
+def warm(rules: Sequence[AlertRule], limits: Limits) -> None:
+    """Run an engine of its own, with these rules, through two and a half days of three devices.
+
+    Remote write, which is read by kernels too, is decoded under the `limits`.
+    """
+    remote_write.warm(limits)
     engine = Engine(rules, inventory=_inventory(), epoch_s=3600, lateness_s=0)
     frame = _telemetry()
     half = len(frame) // 2

@@ -85,12 +85,19 @@ def decode_v2(body: bytes, recv_ns: int, limits: Limits) -> Decoded:
 
 
 def warm(limits: Limits) -> None:
-    """Decode a message of each version, so that nobody waits for a compiler later."""
+    """Decode a message of each version, and forget, so that nobody waits for a compiler later."""
     sample = b"\x12\x00"
-    label = b"\x0a\x06\x0a\x01a\x12\x01b"
-    for _ in range(2):
-        decode_v1(b"\x0a\x0a" + label + sample, 0, limits)
-        decode_v2(b"\x22\x00\x22\x01a\x2a\x06\x0a\x02\x01\x01" + sample, 0, limits)
+    labels = b"\n\x0e\n\x08__name__\x12\x02up\n\x0f\n\x08instance\x12\x03one"
+    one = labels + sample
+    decode_v1(b"\n" + bytes([len(one)]) + one, 0, limits)
+    symbols = b"".join(
+        b"\x22" + bytes([len(text)]) + text
+        for text in (b"", b"__name__", b"up", b"instance", b"one")
+    )
+    decode_v2(symbols + b"\x2a\x08\n\x04\x01\x02\x03\x04" + sample, 0, limits)
+    known = Known(limits)
+    known.forget()
+    known.settle(known.count(), is_good=False)
 
 
 def _decode(body: bytes, limits: Limits, *, is_v2: bool) -> Decoded:

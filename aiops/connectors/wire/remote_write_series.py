@@ -147,9 +147,9 @@ class Known:
         self._in_vain += size - self.size
         if self._in_vain > PATIENCE * KNOWN_BYTES_MAX:
             self._in_vain = 0
-            self._forget()
+            self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Forget the series that did not come while others were read in vain, and their texts."""
         v1, v2, texts = self.v1, self.v2, self.texts
         moved = [book.keep(book.used()) for book in (v1, v2)]

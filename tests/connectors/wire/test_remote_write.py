@@ -395,6 +395,10 @@ def test_warming_decodes_a_message_of_each_version():
     remote_write.warm(LIMITS)
     known = remote_write._known[LIMITS]
     assert (known.v1.n, known.v2.n) == (1, 1)
+    assert known.meaning(known.v1, 0) == known.meaning(known.v2, 0) == MEANT
+
+
+MEANT = ("one", "up", '{"instance":"one"}', None, None)
 
 
 @both
