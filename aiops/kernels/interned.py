@@ -110,10 +110,10 @@ def intern(known: Interned, n: int, data: U1, spans: I8, ids: I4) -> int:
             if k < 0:
                 k = n
                 n += 1
-                first = begins[k]
-                for i in range(end - begin):
-                    text[first + i] = data[begin + i]
-                begins[k + 1] = first + end - begin
+                begins[k + 1] = begins[k] + end - begin
+                held, new = text[begins[k] : begins[k + 1]], data[begin:end]
+                for i in range(len(new)):
+                    held[i] = new[i]
                 hashes[k], after[k], mark[k] = hash_, -1, 0
                 slot[at] = k + 1
             if before >= 0:
@@ -201,9 +201,11 @@ def distinct(code: I4, place: I4, spread: I4, value: I4) -> int:
 @kernel
 def gather(known: Interned, ids: I4, text: U1) -> None:
     """Write strings one after the other."""
+    held, begins = known.text, known.begin
     at = 0
     for k in ids:
-        first, last = known.begin[k], known.begin[k + 1]
-        for i in range(last - first):
-            text[at + i] = known.text[first + i]
-        at += last - first
+        one = held[begins[k] : begins[k + 1]]
+        room = text[at : at + len(one)]
+        for i in range(len(one)):  # of slices the compiler makes vectors
+            room[i] = one[i]
+        at += len(one)

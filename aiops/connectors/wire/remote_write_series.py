@@ -113,7 +113,7 @@ class Known:
         if known is not None:
             return known[0]
         told = (self.v2 if is_v2 else self.v1).told
-        names = told[:, np.append(rows, np.repeat(owners, 2))]
+        names = told.take(np.append(rows, np.repeat(owners, 2)), axis=1)
         if len(owners):
             metrics = map(self.texts.text, told[1, owners].tolist())
             summed = [f"{metric}{end}" for metric in metrics for end in ("_count", "_sum")]
