@@ -54,9 +54,11 @@ allow_anonymous true
         return self.runs and "running" in self.said
 
     def certificate(self, name: str, *more: str) -> tuple[Path, Path]:
-        """Issue a certificate with this common name; return it and its key."""
-        made = self._authority.issue_cert(name, *more, common_name=name)
+        """Issue a certificate with this common name, once; return it and its key."""
         cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        if cert.exists():
+            return cert, key
+        made = self._authority.issue_cert(name, *more, common_name=name)
         made.cert_chain_pems[0].write_to_path(str(cert))
         made.private_key_pem.write_to_path(str(key))
         return cert, key

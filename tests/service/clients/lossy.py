@@ -25,6 +25,7 @@ class Lossy:
     """
 
     def __init__(self, url: str) -> None:
+        self.loses = True
         self.lost: set[bytes] = set()
         """What was taken, and its sender was not told; each is lost once."""
         self.spoken: set[tuple[str | None, ...]] = set()
@@ -72,7 +73,7 @@ class Lossy:
             return
         finally:
             connection.close()
-        if self._loses(said, answer.status):
+        if self._is_lost(said, answer.status):
             request.close_connection = True
             return
         self.unanswered.discard(said)
@@ -89,13 +90,14 @@ class Lossy:
         """Say whether all that was sent was answered."""
         return not self.unanswered
 
-    def _loses(self, said: bytes, status: int) -> bool:
+    def _is_lost(self, said: bytes, status: int) -> bool:
         with self._lock:
             self._answers += 1
-            loses = status < 300 and self._answers % EVERY == 0 and said not in self.lost
-            if loses:
+            turn = self.loses and self._answers % EVERY == 0
+            lost = turn and status < 300 and said not in self.lost
+            if lost:
                 self.lost.add(said)
-            return loses
+            return lost
 
     def __enter__(self) -> Lossy:
         return self

@@ -76,6 +76,11 @@ class Target:
         """Host and port."""
         return f"127.0.0.1:{self._server.server_port}"
 
+    @property
+    def turns(self) -> int:
+        """How often it was scraped."""
+        return len(self.served)
+
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         with self._lock:
             if self.ended:

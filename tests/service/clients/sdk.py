@@ -44,7 +44,7 @@ class Application:
         self._instrumentor.instrument(meter_provider=self._provider)
 
     @property
-    def exports(self) -> int:
+    def turns(self) -> int:
         """How often it has begun to export."""
         return len(self._told)
 

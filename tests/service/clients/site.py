@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,15 @@ SETTLE_S = 45.0
 class Site:
     """Clients that run for some seconds, around a kill of the service: `live`, then look.
 
+    All end with that but collectd, which forgets at its end what is under way.
+
     Each speaks for a device of its own, with a key for that device alone.
     """
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder, self._stack = folder, stack
         self.down_ns = (0, 0)
-        """From the kill until the service was ready again."""
+        """From the kill until the service listened again."""
         self.targets: dict[str, Target] = {}
         self.ways: dict[str, Lossy] = {}
         """By which those speak that send again what was not answered."""
@@ -59,7 +62,7 @@ class Site:
         keys = KeyStore(data / "keys.json")
         devices = [*SCRAPERS, COLLECTD[0], "sdk", "influx-1"]
         self._keys = {name: keys.make(name, [Role.INGEST], [name])[0] for name in devices}
-        self.service = stack.enter_context(Running(data, config))
+        self.service = stack.enter_context(Running(data, config, ready=False))
         self._start()
 
     def _way(self, name: str) -> str:
@@ -108,36 +111,36 @@ class Site:
         self.service.start()
         self.down_ns = before, time.time_ns()
         self._work(first=7)
+        for way in self.ways.values():
+            way.loses = False  # what was not answered is sent again, and then it is over
         for target in self.targets.values():
             target.end()
-        for one in self.collectds.values():
-            one.stop()
         if self.sdk is not None:
             self.sdk.stop()
 
     def _work(self, first: int) -> None:
         """Return when each client has had some turns."""
-        turns = {name: len(target.served) + 3 for name, target in self.targets.items()}
-        exports = self.sdk.exports + 3 if self.sdk is not None else 0
+        turns = {name: target.turns + 3 for name, target in self.targets.items()}
+        exports = self.sdk.turns + 3 if self.sdk is not None else 0
         since_ms = time.time_ns() // 1_000_000 + 2000
         if self.influx is not None:
             self.influx.write(*_lines(first))
         self._say(first, first + 1, first + 2)
         for name, target in self.targets.items():
-            until(lambda target=target, n=turns[name]: len(target.served) >= n, SETTLE_S)
+            self.settles(partial(_reached, target, turns[name]), 0.1)
         if self.sdk is not None:
-            until(lambda: self.sdk is not None and self.sdk.exports >= exports, SETTLE_S)
+            self.settles(partial(_reached, self.sdk, exports), 0.1)
         for name, one in self.collectds.items():
-            until(lambda name=name, one=one: one.runs and self._newest_ms(name) > since_ms)
+            self.settles(partial(self._has_written, name, one, since_ms))
         if self.influx is not None:
             n = len(self.influx.points())
-            until(lambda: self.count("influx-1") >= n, SETTLE_S, 0.2)
+            self.settles(lambda: self.count("influx-1") >= n)
         if self.broker is not None:
-            until(lambda: first + 2 in self.acknowledged(), SETTLE_S)
+            self.settles(lambda: first + 2 in self.acknowledged(), 0.1)
 
-    def _newest_ms(self, name: str) -> int:
+    def _has_written(self, name: str, one: Program, since_ms: int) -> bool:
         values = collectd.written(self.folder / name, name)
-        return max((one[2] for one in values), default=0)
+        return one.runs and max((value[2] for value in values), default=0) > since_ms
 
     def _say(self, *numbers: int) -> None:
         """Publish readings of a device that numbers them."""
@@ -146,6 +149,16 @@ class Site:
         for n in numbers:
             said = {"epoch": 3, "seq": n, "ts": time.time_ns(), "temperature": 20 + n / 10}
             self.device.tell(json.dumps(said))
+
+    def settles(self, holds: Callable[[], object], every_s: float = 0.5) -> None:
+        """Wait until something holds; the service must not have failed at anything."""
+
+        def held() -> object:
+            failed = [line for line in list(self.service.said) if '"level": "error"' in line]
+            assert failed == [], failed[0]
+            return holds()
+
+        until(held, SETTLE_S, every_s)
 
     def acknowledged(self) -> list[int]:
         """Return the numbers that the device has been told are safe."""
@@ -160,6 +173,10 @@ class Site:
     def count(self, device: str) -> int:
         """Return how many readings of a device the API has."""
         return len(self.rows(device))
+
+
+def _reached(client: Target | Application, turns: int) -> bool:
+    return client.turns >= turns
 
 
 def _lines(first: int) -> list[str]:
