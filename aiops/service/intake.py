@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.service.keys import Principal
 from aiops.service.settings import Bounds
 from aiops.telemetry.columns import Remembered, column_of, read_names
-from aiops.telemetry.layout import Layout
+from aiops.telemetry.layout import NAMES, Layout
 from aiops.telemetry.normalised import Encoded
 
 U8 = npt.NDArray[np.uint64]
@@ -34,6 +35,8 @@ TOO_MANY_DEVICES = "too_many_devices"
 TOO_MANY_SERIES = "too_many_series"
 TOO_MANY_METRICS = "too_many_metrics"
 NO_DEVICE = "no_device"
+ALL_NAMES = frozenset(name for names in NAMES.values() for name in names)
+"""Of columns that may be taken for something."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Intake:
         self._tokens = np.zeros(0)
         self._filled_s = np.zeros(0)
         self._owns = np.zeros(0, np.int32)
-        self._layouts: dict[pa.Schema, Layout] = {}
+        self._layouts: dict[pa.Schema, tuple[Layout, list[str] | None]] = {}
         self.counts: Counter[str] = Counter()
         """Rows refused, by reason."""
 
@@ -112,8 +115,11 @@ class Intake:
         wait_s = 0.0
         with self._lock:
             for table in decoded.tables:
-                keep, waits_s = self._check(who, table, refused, examples)
+                layout, names = self._layout(table.schema)
+                keep, waits_s = self._check(who, table, layout, refused, examples)
                 wait_s = max(wait_s, waits_s)
+                if names is not None:
+                    table, original = table.rename_columns(names), None
                 if keep is None:
                     kept.append(table)
                 elif keep.any():
@@ -151,11 +157,11 @@ class Intake:
         self,
         who: Principal,
         table: pa.Table,
+        layout: Layout,
         refused: Counter[str],
         examples: dict[str, str],
     ) -> tuple[B1 | None, float]:
         """Return which rows [n] may be kept (None: all), and when an over-eager one may go on."""
-        layout = self._layout(table.schema)
         device = read_names(column_of(table, layout.device))
         keep: B1 | None = None
         wait_s = 0.0
@@ -193,18 +199,24 @@ class Intake:
             refuse(OVER_QUOTA, mask, device.value[int(np.argmax(spent[:-1]))])
         return keep, wait_s
 
-    def _layout(self, schema: pa.Schema) -> Layout:
+    def _layout(self, schema: pa.Schema) -> tuple[Layout, list[str] | None]:
+        """Return the layout of a frame, and names of its columns by which all others guess it.
+
+        None: they would guess it already. Whose a row is must not be one thing here and another
+        to whoever reads the log.
+        """
         bare = schema.remove_metadata()
         known = self._layouts.get(bare)
         if known is None:
             asked = {r: c for r, c in self._columns.items() if c in schema.names}
             try:
-                known = Layout.guess(schema, **asked)
+                layout = Layout.guess(schema, **asked)
+                names = _plainly(schema, layout) if asked else None
             except FrameError as error:
                 raise PayloadError(str(error)) from error
             if len(self._layouts) >= 256:
                 self._layouts.clear()
-            self._layouts[bare] = known
+            known = self._layouts[bare] = layout, names
         return known
 
     def _foreign(self, who: Principal, device: Encoded) -> B1 | None:
@@ -324,6 +336,36 @@ class Intake:
         spent = np.zeros(len(index), np.bool_)
         spent[present[~able]] = True
         return spent, float(-tokens[~able].min() / rate)
+
+
+def _plainly(schema: pa.Schema, layout: Layout) -> list[str] | None:
+    """Return names under which a layout is guessed that somebody asked for; None: as it is.
+
+    Raises
+    ------
+    PayloadError
+        There are none: a column cannot play the role that it was given.
+    """
+    with suppress(FrameError):  # then nothing can be guessed as it is
+        if Layout.guess(schema).columns == layout.columns:
+            return None
+    role_of = {column: role for role, column in layout.columns.items()}
+    taken = {NAMES[role][0] for role in role_of.values()}
+    names = [
+        NAMES[role_of[name]][0]
+        if name in role_of
+        else f"{name}.told"
+        if name.casefold() in ALL_NAMES
+        else name
+        for name in schema.names
+    ]
+    guessed = Layout.guess(pa.schema(list(zip(names, schema.types, strict=True))))
+    if set(guessed.columns.values()) != taken:
+        raise PayloadError(
+            f"the settings say that {layout}; these columns cannot all be that: change "
+            "engine.columns, or the frame"
+        )
+    return names
 
 
 class SeriesSet:

@@ -249,3 +249,29 @@ def test_keys_that_want_one_slot_are_all_found_as_far_as_it_looks() -> None:
     of.add(keys)
     assert of.size == SeriesSet.PROBES + 1
     assert np.count_nonzero(~of.unseen(keys)) == of.size
+
+
+@pytest.mark.parametrize("beside", ["device_id", "Device_ID", "host"])
+def test_whose_a_row_is_by_the_settings_is_whose_it_is_to_the_engine(beside: str) -> None:
+    table = pa.table(
+        {beside: ["gw-2"], "asset": ["gw-1"], "time": pa.array([NOW], TIME), "t": [1.0]}
+    )
+    of = Intake(Bounds(), {"device": "asset"}, Clock())
+    told = encode_stream(table)
+    assert kept(of.prepare(ONE, Decoded((table,)), told)) == ["gw-1"]
+    swapped = table.rename_columns(["asset", beside, "time", "t"])
+    assert of.prepare(ONE, Decoded((swapped,)), encode_stream(swapped)).body == b""
+
+
+def test_a_frame_that_is_guessed_as_the_settings_say_goes_into_the_log_as_it_is() -> None:
+    table = pa.table({"device_id": ["gw-1"], "ts": pa.array([NOW], TIME), "t": [1.0]})
+    of = Intake(Bounds(), {"device": "device_id"}, Clock())
+    told = encode_stream(table)
+    assert of.prepare(ONE, Decoded((table,)), told).body == told
+
+
+def encode_stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
