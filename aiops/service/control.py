@@ -145,12 +145,20 @@ class Control:
             self._set("position", json.dumps(position))
 
     def close(self) -> None:
-        """Keep what still waits; called once, when nothing more comes."""
+        """Keep what still waits; called once, when nothing more comes and nobody asks.
+
+        Raises
+        ------
+        apsw.FullError
+            There is no room to keep it.
+        """
         with self._lock:
-            if self._waiting:
-                with self.transaction():
-                    self._set_aside([])
-            self._db.close()
+            try:
+                if self._waiting:
+                    with self.transaction():
+                        self._set_aside([])
+            finally:
+                self._db.close()
 
     def _take(self, kind: str, record: dict[str, Any], status: str | None, now_ns: int) -> bool:
         """Take a record unless it is known; queue it for the outlets that want its kind."""
@@ -235,7 +243,10 @@ class Control:
     # What people said, in its place in the log -----------------------------------------------
 
     def hear(self, number: int, record: LogRecord) -> None:
-        """Take what a person did; its number in the log makes that once."""
+        """Take what a person did; its number in the log makes that once.
+
+        The body of a proposal is what the guard said: its notes, and last of the action itself.
+        """
         if number <= int(self.meta("heard") or 0):
             return
         said = msgspec.json.decode(record.body)
@@ -248,9 +259,11 @@ class Control:
             elif record.kind in ledger.DECISIONS:
                 self._decide(record.kind, said, record.sender, now)
             elif record.kind == "proposal":
-                self._take_verdict(said, now)
-                self._set(f"heard/{number}", said["action_id"])
-                self._audit(now, record.sender, "proposal", said["action_id"], said["reason"])
+                for verdict in said:
+                    self._take_verdict(verdict, now)
+                action_id, reason = said[-1]["action_id"], said[-1]["reason"]
+                self._set(f"heard/{number}", action_id)
+                self._audit(now, record.sender, "proposal", action_id, reason)
             else:
                 self._audit(now, record.sender, record.kind, "", json.dumps(said))
             self._set("heard", str(number))

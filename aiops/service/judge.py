@@ -8,10 +8,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+import apsw
 import structlog
 
+from aiops.connectors.durable.files import no_room
 from aiops.connectors.replay import LogSource
 from aiops.engine.engine import Engine, Step
 from aiops.engine.ports import DurableLog, LogRecord, Position, Sink
@@ -23,6 +26,13 @@ PRESSED_S = 5.0
 """Not even then is the state saved more often."""
 NAP_S = 0.25
 """How long the thread waits for telemetry before it looks at other things."""
+LINGER_S = 3.0
+"""Told to stop, it goes on for so long with what is committed; the rest is judged after the next
+start."""
+FULL_S = 1.0
+"""While the disk is full it is tried again so often..."""
+UNSAVED_S = 60.0
+"""...and so often the state."""
 logger = structlog.get_logger("aiops.judge")
 
 
@@ -51,8 +61,19 @@ class TimedCheckpoint(Checkpoint):
         return position
 
     def save(self, engine: Engine, position: Position) -> None:
-        """Write the engine's state and the position together, and say so."""
-        super().save(engine, position)
+        """Write the engine's state and the position together, and say so.
+
+        While the disk is full the state that was saved before stays, and the log with it.
+        """
+        try:
+            super().save(engine, position)
+        except OSError as error:
+            if not no_room(error):
+                raise
+            self.path.with_name(f"{self.path.name}.new").unlink(missing_ok=True)
+            logger.warning("the state is not saved", because=str(error))
+            self._at[0] = self.clock() - self.every_s + UNSAVED_S
+            return
         self._at[0] = self.clock()
         self.saved(position)
 
@@ -67,11 +88,13 @@ class Judge:
     log
         Where telemetry comes from; `wake` says that there is more.
     sinks
-        Who takes the results; closed when the thread ends.
+        Who takes the results; others use them too, and so they stay open when the thread ends.
     checkpoint
         Where the state is kept.
     hear
         Told of the records in the log that are no telemetry, in their place.
+    linger_s
+        Told to stop, it goes on for so long with what is committed.
     """
 
     def __init__(
@@ -81,10 +104,11 @@ class Judge:
         sinks: Sequence[Sink],
         checkpoint: Checkpoint,
         hear: Callable[[Engine, int, LogRecord], None],
+        linger_s: float = LINGER_S,
     ) -> None:
         self.engine = engine
         self._log = log
-        self._sinks = [*sinks, self]
+        self._sinks = tuple(sinks)
         self._checkpoint = checkpoint
         self._hear = hear
         self._woken = threading.Event()
@@ -96,7 +120,11 @@ class Judge:
         self.caught_up = threading.Event()
         """Set once everything that was in the log at the start is judged."""
         self.failure: BaseException | None = None
+        self.full = False
+        """Whether it waits for room on the disk."""
         self._goal = 0
+        self._linger_s = linger_s
+        self._until_s = 0.0
 
     def start(self, goal: int) -> None:
         """Begin; `goal` is the last record to judge before `caught_up`."""
@@ -108,13 +136,14 @@ class Judge:
         self._woken.set()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Judge what is committed, save, and end.
+        """Judge what is committed as far as there is time, save, and end.
 
         Raises
         ------
         TimeoutError
             It did not end in time; what was not saved is judged again at the next start.
         """
+        self._until_s = time.monotonic() + self._linger_s
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
@@ -139,7 +168,7 @@ class Judge:
             run(
                 self.engine,
                 LogSource(self._log, wait=self._wait, hear=self._heard),
-                self._sinks,
+                [self],
                 self._checkpoint,
                 watch=self._watch,
             )
@@ -155,7 +184,7 @@ class Judge:
 
     def _watch(self, rows: int, step: Step) -> bool:
         self._answer()
-        return True
+        return not self._stopping.is_set() or time.monotonic() < self._until_s
 
     def reached(self, seq: int) -> None:
         """Note that all up to a record of the log is judged."""
@@ -164,11 +193,36 @@ class Judge:
             self.caught_up.set()
 
     def write(self, step: Step, position: Position) -> None:
-        """Note how far results are recorded: the last of the sinks."""
+        """Hand results to the sinks, and note how far they are recorded."""
+        for sink in self._sinks:
+            self.patiently(partial(sink.write, step, position))
         self.reached(position["seq"])
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
+
+    def patiently(self, write: Callable[[], None]) -> None:
+        """Write, again and again while the disk is full: all of it, or nothing, and then stop.
+
+        Raises
+        ------
+        apsw.FullError, OSError
+            It is full still, and it is time to stop.
+        """
+        while True:
+            try:
+                write()
+            except (apsw.FullError, OSError) as error:
+                if not no_room(error) or self._stopping.is_set():
+                    raise
+                if not self.full:
+                    logger.warning("the engine waits for room on the disk", because=str(error))
+                self.full = True
+            else:
+                self.full = False
+                return
+            self._answer()
+            self._stopping.wait(FULL_S)
 
     def _wait(self) -> bool:
         """Wait for more; false when all is judged and there will be no more."""

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+import apsw
 import msgspec
 import structlog
 
@@ -190,7 +191,9 @@ class Service:
     def ready(self) -> str:
         """Say what is missing until requests are answered in time; empty: nothing."""
         if self.judge.failure is not None:
-            return f"the engine stopped: {self.judge.failure}"
+            return "the engine stopped; the service's log says why"
+        if self.judge.full:
+            return "the engine waits for room on the disk"
         if not self.judge.caught_up.is_set():
             return f"replaying the log: {self.judge.seq} of {self.log.last} records"
         if not self.warm.is_set():
@@ -198,12 +201,23 @@ class Service:
         return ""
 
     def stop(self) -> None:
-        """End in order: what was accepted is committed, judged and saved."""
+        """End in order: what was accepted is committed, judged as far as there is time, and saved.
+
+        What is not judged by then is at the next start. What outlets take is noted until the end.
+        """
         self._stopping.set()
         self.commit.close()
-        self.judge.stop()
         self.dispatcher.stop()
-        self.decoders.shutdown()
+        try:
+            self.judge.stop()
+        except TimeoutError as error:  # it may hold any lock: the process ends without it
+            logger.warning("the state is not saved", because=str(error))
+            return
+        self.decoders.shutdown(cancel_futures=True)
+        try:
+            self.control.close()
+        except apsw.FullError as error:
+            logger.warning("what was refused last is not kept", because=str(error))
         self.log.close()
 
     def _committed(self) -> None:
@@ -371,21 +385,26 @@ class Service:
     def _hear(self, engine: Engine, number: int, record: LogRecord) -> None:
         """Take what a person did, in its place in the log."""
         if record.kind != "proposal":
-            self.control.hear(number, record)
+            self._keep(number, record)
             return
         said = msgspec.json.decode(record.body)
         try:
             action = ledger.proposed(said, record.sender, record.recv_ns)
         except ActionError as error:  # of an older version: it stops no replay
             told = msgspec.json.encode({"kind": said["kind"], "refused": str(error)[:1000]})
-            self.control.hear(number, record._replace(kind="proposal refused", body=told))
+            self._keep(number, record._replace(kind="proposal refused", body=told))
             return
-        for verdict in engine.propose([action], record.recv_ns):
-            body = msgspec.json.encode(
-                verdict.to_record() | {"proposed_by": record.sender},
-                enc_hook=lambda value: value.item(),
-            )
-            self.control.hear(number, record._replace(body=body))
+        verdicts = [
+            verdict.to_record()
+            | ({"proposed_by": record.sender} if verdict.action.id == action.id else {})
+            for verdict in engine.propose([action], record.recv_ns)
+        ]
+        body = msgspec.json.encode(verdicts, enc_hook=lambda value: value.item())
+        self._keep(number, record._replace(body=body))
+
+    def _keep(self, number: int, record: LogRecord) -> None:
+        """Put what a person did into control.db; what the engine made of it is made once."""
+        self.judge.patiently(lambda: self.control.hear(number, record))
 
     def now_ns(self) -> int:
         """Return the time by which people's decisions are judged, ns."""

@@ -251,7 +251,7 @@ class Desk:
         self.said: list[tuple[int, LogRecord]] = []
         self.state: str | None = None
 
-    def hear(self, kind: str, who: str, said: dict[str, Any]) -> None:
+    def hear(self, kind: str, who: str, said: Any) -> None:
         self.number += 1
         record = LogRecord(kind, json.dumps(said).encode(), self.now, who)
         self.said.append((self.number, record))
@@ -264,7 +264,7 @@ class Desk:
                     **{"action_id": self.action.id, "verdict": verdict, "verdict_reason": "so"},
                     "proposed_by": who,
                 }
-                self.hear("proposal", who, record)
+                self.hear("proposal", who, [record])
             case (("approval" | "rejection") as kind, who):
                 self.hear(kind, who, {"action_id": self.action.id, "reason": "because"})
             case ("delivered",):
