@@ -29,6 +29,7 @@ REMEMBERED_BYTES = 128 << 20
 """Of heads and what they hold, on either side."""
 _HEAD = pa.ipc.IpcWriteOptions(compression="zstd")
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_NOTHING = pa.array([], pa.int64())
 
 V = TypeVar("V")
 
@@ -178,7 +179,7 @@ def _without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         pa.DictionaryArray.from_arrays(pa.array([], c.type.index_type), c.dictionary)
         if types.is_dictionary(c.type)
-        else c.slice(0, 0)
+        else c.take(_NOTHING)  # a slice would keep what the rows had in it
         for c in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
