@@ -20,7 +20,7 @@ import msgspec
 from aiops.alerts.finding import content_id
 from aiops.engine.engine import Step
 from aiops.engine.ports import LogRecord, Message, Outlet, Position
-from aiops.errors import CheckpointError
+from aiops.errors import CheckpointError, DeliveryError
 from aiops.service import ledger
 
 FORMAT = "1"
@@ -292,6 +292,23 @@ class Control:
             (outlet, n),
         )
         return [Message(id, kind, json.loads(body), ns) for id, kind, body, ns in rows]
+
+    def may_leave(self, message: Message, now_ns: int) -> None:
+        """Look once more before a message leaves: the outbox was read before, or filled long ago.
+
+        Raises
+        ------
+        DeliveryError
+            It is an action, and the halt switch is on, or its evidence is stale. What needed
+            nobody's approval may be late: it tells people.
+        """
+        if message.kind != "action":
+            return
+        if self._halted():
+            raise DeliveryError("the halt switch is on")
+        if message.body["kind"] not in self._automatic and ledger.expired(message.body, now_ns):
+            end = message.body["expires_ts"]
+            raise DeliveryError(f"its evidence is stale since {end}", permanent=True)
 
     def delivered(self, outlet: str, id: str) -> None:
         """Note that an outlet took a message."""

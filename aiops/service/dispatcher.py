@@ -19,6 +19,8 @@ Failed = Callable[[str, str, str, bool], None]
 """Outlet, message id, what was said, whether that is final: if so it is not pending any more."""
 Firing = Callable[[], Sequence[Message]]
 """Incidents that fire now, as the messages that told of them last."""
+MayLeave = Callable[[Message], None]
+"""Raises DeliveryError for what must not leave now; asked of each message at the last moment."""
 
 BATCH = 64
 """Messages that are taken from the outbox at once."""
@@ -82,6 +84,8 @@ class Courier:
         Whom to deliver to.
     pending, done, failed, firing
         The outbox.
+    may_leave
+        Has the last word.
     pace
         How long to wait.
     clock
@@ -98,6 +102,7 @@ class Courier:
         failed: Failed,
         firing: Firing,
         *,
+        may_leave: MayLeave = lambda message: None,
         pace: Pace,
         clock: Callable[[], float],
         seed: int,
@@ -109,6 +114,7 @@ class Courier:
         self._done = done
         self._failed = failed
         self._firing = firing
+        self._may_leave = may_leave
         self._pace = pace
         self._clock = clock
         self._chance = random.Random(f"{seed} {outlet.name}")
@@ -165,6 +171,7 @@ class Courier:
                 f" {message.kind!r}",
                 permanent=True,
             )
+        self._may_leave(message)
         self.outlet.deliver(message)
 
     def _final(self, error: Exception) -> bool:
@@ -203,6 +210,8 @@ class Dispatcher:
         Whom to deliver to; their names are distinct. They are closed by `stop`.
     firing
         Incidents that fire now, for outlets that have ``refresh``.
+    may_leave
+        Has the last word on each message.
     pace
         How long to wait.
     seed
@@ -222,13 +231,24 @@ class Dispatcher:
         outlets: Iterable[Outlet],
         *,
         firing: Firing = tuple,
+        may_leave: MayLeave = lambda message: None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         seed: int = 0,
     ) -> None:
         settled = pace or Pace()
         self._couriers = [
-            Courier(one, pending, done, failed, firing, pace=settled, clock=clock, seed=seed)
+            Courier(
+                one,
+                pending,
+                done,
+                failed,
+                firing,
+                may_leave=may_leave,
+                pace=settled,
+                clock=clock,
+                seed=seed,
+            )
             for one in outlets
         ]
         names = [courier.outlet.name for courier in self._couriers]

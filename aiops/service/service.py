@@ -149,6 +149,7 @@ class Service:
             self.control.failed,
             self.outlets,
             firing=self.control.firing,
+            may_leave=lambda message: self.control.may_leave(message, time.time_ns()),
         )
         self.warm = threading.Event()
         self.started_s = time.monotonic()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aiops.actions.action import Action
 from aiops.engine.engine import Engine, Step, default_rules
 from aiops.engine.ports import LogRecord, Message
-from aiops.errors import CheckpointError
+from aiops.errors import CheckpointError, DeliveryError
 from aiops.service.control import Control
 from aiops.testing import check_sink
 from tests.connectors.durable.power_cut import fast_directory
@@ -309,6 +309,22 @@ def test_an_action_goes_from_state_to_state_as_it_may_and_never_out_of_its_end(
             desk.do(event)
             desk.look(before)
         desk.control.close()
+
+
+def test_no_action_leaves_that_is_halted_or_stale_when_its_turn_comes(folder: Path) -> None:
+    desk = Desk(folder, "drain")
+    desk.do(("verdict", "allowed", "ann"))
+    desk.do(("approval", "bob"))
+    (message,) = desk.control.pending("desk", 10)  # as a courier has it, who is busy with others
+    desk.control.may_leave(message, NOW)
+    desk.halted = True
+    with pytest.raises(DeliveryError, match="halt switch") as halted:
+        desk.control.may_leave(message, NOW)
+    assert not halted.value.permanent
+    desk.halted = False
+    with pytest.raises(DeliveryError, match="stale") as stale:
+        desk.control.may_leave(message, NOW + 4 * HOUR_NS)
+    assert stale.value.permanent
 
 
 def test_an_action_that_is_approved_is_told_once_and_ends_when_it_is_taken(folder: Path) -> None:

@@ -154,6 +154,21 @@ def test_a_message_that_may_be_tried_again_holds_up_those_behind_it() -> None:
     assert one.standing.tries == 0
 
 
+def test_each_message_is_looked_at_once_more_before_it_leaves() -> None:
+    outbox, told, clock = Outbox(map(message, range(3)), "a"), Told(), Clock()
+    closed: list[str] = []
+
+    def may_leave(one: Message) -> None:
+        if told.got:  # somebody pulls the switch while the first of a batch is on its way
+            closed.append(one.id)
+            raise again("halted")
+
+    one = courier(told, outbox, clock, may_leave=may_leave)
+    one.step()
+    assert told.got == [message(0).id]
+    assert closed == [message(1).id]
+
+
 def test_nothing_is_tried_before_its_time() -> None:
     outbox, clock, told = Outbox([message(0)], "a"), Clock(), Told(script=[again()])
     one = courier(told, outbox, clock)
