@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.connectors.replay import LogSource
+from aiops.connectors.wire import arrow, influx, ndjson, otlp, packing, remote_write
 from aiops.connectors.wire.decoded import READINGS, Decoded, Refused
 from aiops.engine.ports import LogRecord
 from aiops.errors import Busy, PayloadError
@@ -25,8 +26,9 @@ from aiops.service.keys import Principal
 from aiops.service.roles import Role
 from aiops.service.settings import Bounds
 from tests.connectors.wire import encoders as encode
+from tests.connectors.wire import encoders_more as encode_more
 from tests.service.fuzz import MemoryLog
-from tests.service.payloads import LIMITS, NOW, arrow
+from tests.service.payloads import LIMITS, NOW
 
 ANYBODY = Principal("hall", frozenset({Role.INGEST}), patterns=("*",))
 ONE = Principal("key-1", frozenset({Role.INGEST}), frozenset({"gw-1"}))
@@ -275,3 +277,30 @@ def encode_stream(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
+
+
+# What is sent again ------------------------------------------------------------------------------
+
+CODECS = {
+    "arrow": (encode.arrow, arrow.decode),
+    "ndjson": (encode.ndjson, ndjson.decode),
+    "remote write": (encode.remote_write_v1, remote_write.decode_v1),
+    "otlp": (encode_more.otlp, otlp.decode_metrics),
+    "influx": (encode.influx, influx.decode),
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_payload_becomes_the_same_record_whatever_came_before_it(name: str) -> None:
+    sent, decode = CODECS[name]
+    body = sent([encode.Reading("gw-1", NOW, "m_a", 114.0)])
+    before = sent([encode.Reading("gw-22", NOW + 10**12, "m_a", 0.0, {"k": "v"}, "lyon")])
+
+    def record_of(payload: bytes) -> bytes:
+        return intake().prepare(ANYBODY, decode(payload, NOW, LIMITS)).body
+
+    packing._WRITTEN._found.clear()  # as in a process that has just started
+    first = record_of(body)
+    packing._WRITTEN._found.clear()
+    record_of(before)
+    assert record_of(body) == first
