@@ -175,7 +175,10 @@ def _scan(body: bytes, known: Known, *, is_v2: bool) -> _Message:
     refs = refs[:r]
     if r and int(refs.max()) >= k:
         raise PayloadError(f"a label refers to symbol {int(refs.max())}; there are {k}")
-    spelt = int((symbol[:k, 1] - symbol[:k, 0])[refs].sum()) if r else 0
+    length = symbol[:k, 1] - symbol[:k, 0]
+    spelt = r * int(length.max()) if r else 0  # at most, which nearly always will do
+    if spelt > limits.unpacked_bytes:
+        spelt = int(length[refs].sum())
     if spelt > limits.unpacked_bytes:
         raise TooLarge(
             f"the labels of all series would be {spelt} bytes, more than {limits.unpacked_bytes}: "

@@ -220,6 +220,37 @@ def test_series_that_are_used_stay_when_there_is_no_room_and_others_go(encode, d
 
 
 @both
+def test_what_is_left_after_forgetting_means_the_same(encode, decode):
+    gone, left, both_ = (encode(fleet(*span)) for span in ((0, 20), (20, 40), (0, 40)))
+    odd = (decode_v1, odd_v1())
+    remote_write._known.clear()
+    first = [told(*one) for one in ((decode, gone), (decode, left), (decode, both_), odd)]
+    remote_write._known.clear()
+    decode(gone, 0, LIMITS)
+    known = remote_write._known[LIMITS]
+    book = known.v1 if decode is decode_v1 else known.v2
+    before = decode(left, 0, LIMITS)
+    for _ in range(3):
+        decode(gone, 0, LIMITS)
+    book.rest()
+    decode(left, 0, LIMITS)
+    texts = known.texts.n
+    known.forget()
+    assert book.n == 20
+    assert known.texts.n < texts
+    again = decode(left, 0, LIMITS)
+    assert book.n == 20
+    assert again == before
+    dictionaries = [t.tables[0]["labels"].chunk(0).dictionary for t in (before, again)]
+    assert address_of(dictionaries[0]) == address_of(dictionaries[1])
+    for _ in range(4):
+        new = [told(*odd)]  # its strings take the numbers of those that have gone
+        assert new == first[3:]
+    assert [told(decode, body) for body in (gone, left, both_)] == first[:3]
+    assert [told(decode, body) for body in (both_, left, gone)] == first[2::-1]
+
+
+@both
 def test_the_same_series_in_the_same_order_have_the_same_dictionaries(encode, decode):
     remote_write._known.clear()
     some = fleet(0, 20)
