@@ -306,8 +306,8 @@ class Control:
             return
         if self._halted():
             raise DeliveryError("the halt switch is on")
-        if message.body["kind"] not in self._automatic and ledger.expired(message.body, now_ns):
-            end = message.body["expires_ts"]
+        if message.record["kind"] not in self._automatic and ledger.expired(message.record, now_ns):
+            end = message.record["expires_ts"]
             raise DeliveryError(f"its evidence is stale since {end}", permanent=True)
 
     def delivered(self, outlet: str, id: str) -> None:
