@@ -56,11 +56,28 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     CheckpointError
         The file is damaged, or of a format this version does not read.
     """
+    return _load(path, with_arrays=True)
+
+
+def load_values(path: Path) -> dict[str, Any] | None:
+    """Read only the plain values of what `save` wrote; None where there is no file.
+
+    Raises
+    ------
+    CheckpointError
+        As `load` does.
+    """
+    found = _load(path, with_arrays=False)
+    return None if found is None else found[1]
+
+
+def _load(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            names = file.files if with_arrays else [_HEADER]
+            arrays = {name: file[name] for name in names}
         header = msgspec.json.decode(arrays.pop(_HEADER).tobytes())
     except DAMAGE as error:
         raise CheckpointError(

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -34,7 +35,16 @@ from aiops.connectors.wire.decoded import Decoded, Refused
 from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
 from aiops.engine.ports import LogRecord, Position
-from aiops.errors import ActionError, Busy, KeyReused, LogError, LogFull, PayloadError
+from aiops.errors import (
+    ActionError,
+    Busy,
+    CheckpointError,
+    KeyReused,
+    LogError,
+    LogFull,
+    PayloadError,
+)
+from aiops.fleet import checkpoint
 from aiops.fleet.inventory import Inventory
 from aiops.service import ledger
 from aiops.service.admission import Admission
@@ -135,14 +145,14 @@ class Service:
             automatic=frozenset(settings.actions.automatic),
             halted=self.halted,
         )
-        checkpoint = TimedCheckpoint(
+        saving = TimedCheckpoint(
             self.paths.state,
             told.checkpoint_rows,
             told.checkpoint_s,
             self._saved,
             lambda: self.log.bytes_on_disk > log.retain_bytes,
         )
-        self.judge = Judge(self.engine, self.log, [self.control], checkpoint, self._hear)
+        self.judge = Judge(self.engine, self.log, [self.control], saving, self._hear)
         self.dispatcher = Dispatcher(
             self.control.pending,
             self.control.delivered,
@@ -176,13 +186,24 @@ class Service:
 
     def start(self) -> None:
         """Restore the state and begin to judge; returns at once, and `ready` says when it is."""
-        position = self.control.meta("position")
-        if position is not None:
-            self.log.continue_after(msgspec.json.decode(position)["seq"])
+        self.log.continue_after(self._known_seq())
         self.judge.start(goal=self.log.last)
         self.dispatcher.start()
         self._beats.start()
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    def _known_seq(self) -> int:
+        """Return the last number of the log that something beside it knows to be given out.
+
+        Were it given out again, what it then names would be taken for known, and be lost.
+        """
+        position = self.control.meta("position")
+        known = [0 if position is None else msgspec.json.decode(position)["seq"]]
+        known.append(int(self.control.meta("heard") or 0))
+        with suppress(CheckpointError):  # the engine will say so
+            saved = checkpoint.load_values(self.paths.state)
+            known.append(0 if saved is None else saved["position"]["seq"])
+        return max(known)
 
     def _warm(self) -> None:
         warm(self.engine.rules, self.limits)

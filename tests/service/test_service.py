@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from aiops.connectors.wire.decoded import Decoded
+from aiops.service.keys import Principal
+from aiops.service.roles import Role
+from aiops.service.service import Service, Taken
+from aiops.service.settings import read_settings
+from tests.connectors.durable.power_cut import fast_directory
+from tests.service.running import until
+
+NOW = 1_790_000_000_000_000_000
+ANN = Principal("ann", frozenset(Role), patterns=("*",))
+DRAIN = {"kind": "drain", "reason": "so", "evidence": [], "params": {}, "expires_s": 60.0}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=fast_directory()) as folder:
+        yield Path(folder)
+
+
+def service_in(folder: Path) -> Service:
+    """Return a service that runs, without what serves it over HTTP."""
+    service = Service(read_settings(None, data=folder / "data", engine={"epoch_s": 3600}))
+    service.start()
+    return service
+
+
+def take(service: Service, device: str, ts: int = NOW) -> Taken:
+    table = pa.table(
+        {"device_id": [device], "ts": pa.array([ts], pa.timestamp("ns", "UTC")), "m": [1]}
+    )
+    return asyncio.run(service.take(ANN, lambda: (Decoded((table,)), None), "test"))
+
+
+def say(service: Service, kind: str, /, **said: Any) -> int:
+    return asyncio.run(service.say(kind, ANN, said))
+
+
+def test_no_number_is_given_out_twice_when_the_log_is_lost(folder: Path) -> None:
+    service = service_in(folder)
+    for k in range(3):
+        take(service, f"gw-{k}")
+    said = say(service, "label", finding_id="f", said="wrong", note="")
+    service.stop()
+    shutil.rmtree(folder / "data/log")
+    service = service_in(folder)
+    try:
+        assert take(service, "gw-9").seq > said
+        again = say(service, "label", finding_id="f", said="right", note="")
+        until(lambda: service.judge.seq >= again)
+        labels = service.control.records("labels", {}, before=None, limit=10)
+        assert [label["said"] for _, label in labels] == ["right", "wrong"]
+        devices = service.judge.ask(
+            lambda engine: [one[0] for one in engine.fleet.registry.identities]
+        )
+        assert devices.result(20) == ["gw-0", "gw-1", "gw-2", "gw-9"]
+    finally:
+        service.stop()
+
+
+def test_who_proposes_too_much_hears_of_the_action_and_others_of_the_brake(folder: Path) -> None:
+    service = service_in(folder)
+    try:
+        seq = say(service, "proposal", target=[f"gw-{k}" for k in range(7)], **DRAIN)
+        heard = service.control.heard(seq)
+        assert heard is not None
+        assert (heard["kind"], heard["state"], heard["proposed_by"]) == ("drain", "held", "ann")
+        told = service.control.records("actions", {}, before=None, limit=10)
+        assert {(one["kind"], one.get("proposed_by")) for _, one in told} == {
+            ("drain", "ann"),
+            ("notify", None),
+        }
+    finally:
+        service.stop()
+
+
+def test_an_engine_that_fails_leaves_the_rest_in_order(folder: Path) -> None:
+    service = service_in(folder)
+    try:
+        service.engine.step = None  # type: ignore[method-assign,assignment]
+        take(service, "gw-1")
+        until(lambda: service.judge.failure is not None)
+        service.halt("ann", True)  # it can still be stopped, and what leaves is noted
+        assert service.halted()
+        assert "data" not in service.ready
+    finally:
+        service.stop()
