@@ -175,7 +175,7 @@ async def prometheus(request: Request, who: Principal = INGEST) -> Response:
 
     Answers 204; of 2.0 with what was written in ``X-Prometheus-Remote-Write-*-Written``. If some
     of the samples cannot be taken the others are, and the answer is 400, which a sender does not
-    repeat.
+    repeat. Who has to wait is told 503: on 429 Prometheus gives up, unless it is told otherwise.
     """
     kind, parameters = _media_type(request)
     proto = parameters.get("proto", V1)
@@ -185,7 +185,14 @@ async def prometheus(request: Request, who: Principal = INGEST) -> Response:
         raise Refusal(415, "remote write is compressed with snappy, and nothing else")
     limits = service_of(request).limits
     codec = remote_write.decode_v1 if proto == V1 else remote_write.decode_v2
-    taken = await _take(request, who, lambda body, now: codec(body, now, limits), encoding="snappy")
+    try:
+        taken = await _take(
+            request, who, lambda body, now: codec(body, now, limits), encoding="snappy"
+        )
+    except Busy as error:
+        refused = refusal_of(error)
+        refused.status = 503
+        raise refused from error
     return _written(proto, taken)
 
 
