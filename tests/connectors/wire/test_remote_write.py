@@ -405,6 +405,21 @@ def test_histograms_of_refused_series_are_refused():
     assert [r.count for r in done.refused] == [2, 1]
 
 
+@both
+def test_times_are_kept_beside_histograms_that_are_all_refused(encode, decode):
+    late = pb.Histogram(count_int=1, timestamp=2**60).SerializeToString()
+    body = encode([Reading("gw-1", T, "up", 1.0)])
+    if decode is decode_v1:
+        body += v1(UP, histograms=[late])
+    else:
+        body += pb.Request(
+            timeseries=[pb.TimeSeries2(labels_refs=[], histograms=[late])]
+        ).SerializeToString()
+    done = decode(body, 0, LIMITS)
+    assert (done.rows, done.rejected) == (1, 1)
+    assert done.tables[0]["ts"].cast("int64").to_pylist() == [T]
+
+
 def test_series_without_readings_cost_nothing_and_metadata_are_passed_over():
     body = v1({"anything": "x"}) + pb.WriteRequest(metadata=[b"m"]).SerializeToString()
     done = decode_v1(body, 0, LIMITS)
