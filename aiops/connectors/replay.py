@@ -57,6 +57,8 @@ class LogSource:
             for number, record in self._log.read(seq):
                 if record.kind in ("telemetry", "heartbeat"):
                     tables = stamped(record)
+                    if number != seq + 1:  # the record that was begun is damaged since
+                        done = 0
                     for k, table in enumerate(tables[done:], start=done + 1):
                         yield from waiting.add(table, _position(number, k, len(tables)))
                 else:

@@ -11,6 +11,7 @@ from aiops.errors import (
     ActionError,
     AiopsError,
     Busy,
+    FileError,
     InputError,
     KeyReused,
     LogError,
@@ -65,8 +66,10 @@ def refusal_of(error: AiopsError) -> Refusal:
             return Refusal(429, said, retry_after=f"{max(1, round(error.retry_after_s))}")
         case LogFull():
             return Refusal(503, said, retry_after="30")
-        case LogError():
-            return Refusal(503, said, retry_after="10")
+        case LogError():  # it says where the log is: that is for who reads ours
+            return Refusal(503, "the log takes nothing more now", retry_after="10")
+        case FileError():  # of ours: no request names a file
+            return Refusal(500, "the service failed; its log says more")
         case InputError():
             return Refusal(400, said)
         case ActionError():

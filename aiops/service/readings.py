@@ -19,6 +19,8 @@ from aiops.telemetry.times import read_times
 
 SCAN_BYTES = 64 << 20
 """A page reads so much of the log at most."""
+RECORD_BYTES = 32 << 10
+"""What a record costs to look at, in bytes, however small it is."""
 SHIFT = 24
 """A place in the log is the number of a record, and of a reading within it."""
 
@@ -40,11 +42,11 @@ class Reader:
         record, skip = place >> SHIFT, place & ((1 << SHIFT) - 1)
         size = 0
         for seq, entry in self._log.read(max(record - 1, 0)):
-            if entry.kind != "telemetry":
-                continue
             if size > SCAN_BYTES:
                 return found, seq << SHIFT
-            size += len(entry.body)
+            size += max(len(entry.body), RECORD_BYTES)
+            if entry.kind != "telemetry":
+                continue
             for k, reading in enumerate(self._readings(entry.body)):
                 if seq == record and k < skip:
                     continue

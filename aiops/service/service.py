@@ -165,7 +165,7 @@ class Service:
         self.started_s = time.monotonic()
         self.changed = _Changed()
         self.control.on_commit = self._committed
-        self.answers: dict[str, tuple[int, Any]] = {}
+        self.answers: dict[str, tuple[int, asyncio.Future[Any]]] = {}
         """What the engine was asked last, with the record of the log after which."""
         self.arrivals = Arrivals()
         """What came lately, by protocol."""
@@ -312,12 +312,13 @@ class Service:
 
     def submit(self, record: LogRecord, future: AnyFuture | None = None) -> AnyFuture:
         """Put a record into the log; the future has its receipt once the disk has it."""
-        self._last_record_s = time.monotonic()
         return self.commit.submit(record, future)
 
     def _settle(self, settled: Sequence[Settled]) -> None:
         """Tell those who wait for a group: in their event loop, all of one loop at once."""
         self.judge.wake()
+        if any(isinstance(one, Receipt) and not one.duplicate for _, one in settled):
+            self._last_record_s = time.monotonic()
         loops: dict[asyncio.AbstractEventLoop | None, list[Settled]] = {}
         for one in settled:
             waiting = one[0]
@@ -369,6 +370,7 @@ class Service:
         while not self._stopping.wait(min(every_s, 1.0)):
             if time.monotonic() - self._last_record_s < every_s:
                 continue
+            self._last_record_s = time.monotonic()  # they do not pile up while nothing is written
             try:
                 self.submit(LogRecord("heartbeat", b"", time.time_ns()))
             except LogFull as error:
@@ -453,18 +455,23 @@ class _Changed:
     def __init__(self) -> None:
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._lock = threading.Lock()
+        self.count = 0
+        """How often there was something new."""
 
     def announce(self) -> None:
         """Wake everybody."""
         with self._lock:
+            self.count += 1
             waiting = list(self._waiting)
         for loop, event in waiting:
             loop.call_soon_threadsafe(event.set)
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Return when there may be something new, or after so long; say which it was."""
+    async def wait(self, count: int, timeout_s: float) -> bool:
+        """Return when there is more than `count` told of, or after so long; say which it was."""
         entry = asyncio.get_running_loop(), asyncio.Event()
         with self._lock:
+            if self.count != count:
+                return True
             self._waiting.add(entry)
         try:
             await asyncio.wait_for(entry[1].wait(), timeout_s)

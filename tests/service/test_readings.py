@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -118,3 +119,26 @@ def test_what_every_protocol_sends_is_read_with_its_device() -> None:
         found, _ = Reader(log, None, None).read(0, 1000)  # type: ignore[arg-type]
         assert found, payload.protocol.name
         assert all(one["device_id"] for one in found)
+
+
+def test_a_page_looks_at_no_more_records_than_it_has_time_for() -> None:
+    body = pack([wide("gw-1", 1)])
+    looked: list[int] = []
+
+    class Counted(MemoryLog):
+        def read(self, after: int) -> Iterator[tuple[int, LogRecord]]:
+            for seq, record in super().read(after):
+                looked.append(seq)
+                yield seq, record
+
+    log = Counted([LogRecord("telemetry", body, 1)] * 5000)
+    found, place = Reader(log, "nobody", None).read(0, 10)  # type: ignore[arg-type]
+    assert found == []
+    assert place is not None
+    assert len(looked) < 2500
+    pages = 1
+    while place is not None:
+        found, place = Reader(log, "nobody", None).read(place, 10)  # type: ignore[arg-type]
+        pages += 1
+    assert pages < 5
+    assert looked[-1] == 5000

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,8 @@ import pytest
 from aiops.connectors.wire.decoded import Decoded
 from aiops.service.keys import Principal
 from aiops.service.roles import Role
-from aiops.service.service import Service, Taken
+from aiops.service.routes.access import asked
+from aiops.service.service import Service, Taken, _Changed
 from aiops.service.settings import read_settings
 from tests.connectors.durable.power_cut import fast_directory
 from tests.service.running import until
@@ -94,5 +96,49 @@ def test_an_engine_that_fails_leaves_the_rest_in_order(folder: Path) -> None:
         service.halt("ann", True)  # it can still be stopped, and what leaves is noted
         assert service.halted()
         assert "data" not in service.ready
+    finally:
+        service.stop()
+
+
+def test_sending_again_what_is_known_does_not_stop_the_clock(folder: Path) -> None:
+    service = service_in(folder)
+    try:
+        take(service, "gw-1")
+        before = service._last_record_s
+        assert take(service, "gw-1").duplicate
+        assert service._last_record_s == before
+        take(service, "gw-2")
+        assert service._last_record_s > before
+    finally:
+        service.stop()
+
+
+def test_nothing_new_is_missed_between_looking_and_waiting() -> None:
+    changed = _Changed()
+    count = changed.count
+    changed.announce()  # after somebody looked, and before he waits
+    assert asyncio.run(changed.wait(count, 1e-3))
+    assert not asyncio.run(changed.wait(changed.count, 1e-3))
+
+
+def test_many_who_ask_the_same_at_once_ask_the_engine_once(folder: Path) -> None:
+    service = service_in(folder)
+    request: Any = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(service=service)))
+    asked_of: list[int] = []
+
+    async def everybody() -> list[int]:
+        def question(engine: object) -> int:
+            asked_of.append(1)
+            return 7
+
+        first = asyncio.ensure_future(asked(request, "seven", question))
+        others = [asked(request, "seven", question) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()  # who goes away takes the answer from nobody
+        return await asyncio.gather(*others)
+
+    try:
+        assert asyncio.run(everybody()) == [7] * 20
+        assert len(asked_of) == 1
     finally:
         service.stop()

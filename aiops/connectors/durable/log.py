@@ -341,7 +341,7 @@ class SegmentedLog(DurableLog):
             free = self._files.free_bytes(self.directory)
             if free < need:
                 raise LogFull(
-                    f"{free} bytes are free on the disk of {self.directory} and {need} are "
+                    f"{free} bytes are free on the disk of the log and {need} are "
                     "needed: trim the log or free some"
                 )
             try:
@@ -360,7 +360,7 @@ class SegmentedLog(DurableLog):
             self.broken = f"the disk is full and the ballast cannot be given up: {again}"
             return LogError(self._why())
         return LogFull(
-            f"the disk of {self.directory} has no room for {need} bytes: nothing was written; "
+            f"the disk of the log has no room for {need} bytes: nothing was written; "
             "trim the log or free some"
         )
 

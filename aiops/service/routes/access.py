@@ -112,7 +112,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 async def asked(request: Request, name: str, question: Any) -> Any:
-    """Ask the engine, at most once for each state it is in.
+    """Ask the engine, at most once for each state it is in, whoever else asks the same.
 
     Raises
     ------
@@ -125,6 +125,6 @@ async def asked(request: Request, name: str, question: Any) -> Any:
     seq = service.judge.seq
     known = service.answers.get(name)
     if known is None or known[0] != seq:
-        found = await asyncio.wrap_future(service.judge.ask(question))
-        known = service.answers[name] = (seq, found)
-    return known[1]
+        answer = asyncio.wrap_future(service.judge.ask(question))
+        known = service.answers[name] = (seq, answer)
+    return await asyncio.shield(known[1])  # others may wait for it

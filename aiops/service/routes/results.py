@@ -275,11 +275,12 @@ async def events(
         try:
             yield b"retry: 2000\n\n"
             while not service.ending:
+                count = service.changed.count  # what comes after it is waited for
                 rows = await run_in_threadpool(service.control.events, seen, 500)
                 for seq, kind, body in rows:
                     seen = seq
                     yield f"id: {seq}\nevent: {kind}\ndata: {body}\n\n".encode()
-                if not rows and not await service.changed.wait(SILENT_S):
+                if not rows and not await service.changed.wait(count, SILENT_S):
                     yield b": still here\n\n"
         finally:
             service.streams -= 1
