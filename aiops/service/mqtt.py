@@ -26,7 +26,7 @@ from aiops.connectors.wire import collectd, mqtt_json
 from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.sparkplug import Sparkplug
 from aiops.engine.ports import LogRecord
-from aiops.errors import Busy, LogFull, PayloadError, SettingsError
+from aiops.errors import Busy, LogError, LogFull, PayloadError, SettingsError
 from aiops.service.arrivals import Arrival
 from aiops.service.keys import Principal
 from aiops.service.outlets import secret_of
@@ -39,6 +39,8 @@ SESSION_S = 7 * 86_400
 UNACKNOWLEDGED = 512
 """Messages the broker may send before it hears of the first: back-pressure."""
 PAUSE_S = 0.2
+STOP_S = 2.0
+"""A broker that does not even answer is waited for no longer."""
 logger = structlog.get_logger("aiops.mqtt")
 
 
@@ -98,8 +100,13 @@ class Listener:
     def start(self) -> None:
         """Connect, and keep trying."""
         if self._state.exists():
-            self._sparkplug.restore(msgspec.json.decode(self._state.read_bytes()))
+            kept = self._state.read_bytes()
             self._state.unlink()  # after a crash it would be of another time
+            try:
+                self._sparkplug.restore(msgspec.json.decode(kept))
+            except Exception as error:  # it was not flushed: edge nodes are asked to begin anew
+                logger.warning("what Sparkplug told is lost", because=str(error))
+                self._sparkplug = Sparkplug(self._service.limits)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_S
         properties.ReceiveMaximum = UNACKNOWLEDGED
@@ -113,7 +120,9 @@ class Listener:
         """Disconnect; what was not acknowledged comes again."""
         self._stopping.set()
         self._client.disconnect()
-        self._client.loop_stop()
+        ending = threading.Thread(target=self._client.loop_stop, daemon=True)  # it may connect yet
+        ending.start()
+        ending.join(STOP_S)
         aside = self._state.with_suffix(".new")
         aside.write_bytes(msgspec.json.encode(self._sparkplug.save()))
         aside.replace(self._state)
@@ -145,10 +154,13 @@ class Listener:
         try:
             decoded = self._decode(message.topic, payload, now)
             prepared = service.intake.prepare(self._who, decoded)
-        except (PayloadError, Busy) as error:
+        except Exception as error:
             # Sent again it would be the same: it is kept to be looked at, and the broker may go on.
+            # Whatever it is, the client's thread must not end of it.
+            if not isinstance(error, PayloadError):
+                logger.exception("a message cannot be decoded", host=self._told.host)
             service.control.set_aside(
-                f"undecodable: {error}"[:200], self._who.name, 1, message.topic, at_ns=now
+                f"undecodable: {error}"[:200], self._who.name, 1, _topic(message), at_ns=now
             )
             client.ack(message.mid, message.qos)
             return
@@ -194,6 +206,8 @@ class Listener:
                 break
             except (Busy, LogFull):
                 self._stopping.wait(PAUSE_S)
+            except LogError:
+                return  # nothing is acknowledged any more
         else:
             return  # not acknowledged: it comes again
 
@@ -202,6 +216,13 @@ class Listener:
                 durable(done.result())
 
         future.add_done_callback(settled)
+
+
+def _topic(message: paho.MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return "no UTF-8"
 
 
 def _acknowledgement(topic: str, payload: bytes) -> bytes | None:
