@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from aiops.connectors.wire import packing
 from tests.connectors.durable.power_cut import InlineLog, NormalLog, OffLog, record, search
 from tests.service.fuzz import PORTION, fuzz
 from tests.service.kills import kill_again_and_again
@@ -71,6 +72,7 @@ def states(count: int, seed: int) -> bool:
 
 def payloads(count: int, seed: int) -> bool:
     """Read so many hostile payloads, at all stages."""
+    packing.REMEMBERED_BYTES = 4 << 20  # what is remembered is bounded, and soon at its bound
     done = fuzz(count, seed)
     warm = min(len(done.grown_kib) // 10, 20)
     grown_mib = (done.grown_kib[-1] - done.grown_kib[warm]) / 1024

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import itertools
 import time
+import tracemalloc
 from collections import Counter
 
+import pytest
+
+from aiops.connectors.wire.limits import Limits, unpack
+from aiops.errors import PayloadError
 from tests.service.fuzz import fuzz
 from tests.service.payloads import hostile, valid
 from tests.service.running import Running
@@ -46,3 +52,23 @@ def test_a_service_answers_no_payload_with_an_error_of_its_own(fleet: Running) -
     fleet.wait_judged()  # none of them has stopped the engine
     assert fleet.client.get("/readyz").status_code == 200
     assert fleet.items("/v1/telemetry")
+
+
+def test_bodies_that_are_damaged_leave_no_memory_behind() -> None:
+    packed = gzip.compress(bytes(range(256)) * 40)
+    limits = Limits()
+
+    def damaged(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(PayloadError):
+                unpack(packed[:-6], "gzip", limits)
+
+    damaged(3)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        damaged(20)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < limits.free_bytes

@@ -87,9 +87,10 @@ def _stream(body: bytes, room: int, codec: str) -> bytes:
     """Return at most one byte more than there is room for."""
     if not body:
         raise OSError("nothing came")
+    space = bytearray(room + 1)  # `read` would lose its own for good where the body is damaged
     with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
-        unpacked: bytes = stream.read(room + 1)
-    return unpacked
+        size = stream.readinto(space)
+    return bytes(memoryview(space)[:size])
 
 
 def _gzip(body: bytes, room: int) -> bytes:
