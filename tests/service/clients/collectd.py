@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 from tests.service.clients.programs import Program, path_of
@@ -24,6 +26,7 @@ def over_http(folder: Path, host: str, url: str, token: str) -> Program:
     Password "{token}"
     Format "JSON"
     StoreRates false
+    LogHttpError true
     BufferSize 1024
   </Node>
 </Plugin>""",
@@ -74,6 +77,12 @@ LoadPlugin csv
 {sends}
 """)
     return Program(folder, path, "-f", "-C", str(config), TZ="UTC")
+
+
+def failures_ms(said: str) -> list[int]:
+    """Return when a post failed, in ms, as it says itself; to the second."""
+    lines = re.findall(r"^\[([0-9: -]{19})\] write_http plugin: ", said, re.MULTILINE)
+    return [int(datetime.fromisoformat(f"{one}+00:00").timestamp()) * 1000 for one in lines]
 
 
 def written(folder: Path, host: str) -> list[Value]:
