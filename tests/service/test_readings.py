@@ -115,6 +115,8 @@ def test_a_page_ends_when_much_was_read_and_nothing_found(monkeypatch: pytest.Mo
 def test_what_every_protocol_sends_is_read_with_its_device() -> None:
     for payload in valid():
         tables = payload.decode().tables
+        if not tables:
+            continue  # of another device than its topic
         log = MemoryLog([LogRecord("telemetry", pack(tables), 1)])
         found, _ = Reader(log, None, None).read(0, 1000)  # type: ignore[arg-type]
         assert found, payload.protocol.name
