@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,27 @@ PRESSED = 0.5
 """Of what may be under way, from where on shares count."""
 SENDERS = 100_000
 """Senders that are remembered."""
+SLOW_S = 0.5
+"""A payload that comes slower than that has no place until it has come."""
+SLOW_SHARE = 0.25
+"""Of the bytes that may be under way, what one sender may have that come slowly."""
+
+
+class Place:
+    """What a payload that was let in has."""
+
+    def __init__(self, of: Admission, sender: str, size: int, begun_s: float) -> None:
+        self._of = of
+        self.sender, self.size, self.begun_s = sender, size, begun_s
+        self.slow = False
+
+    def wait(self) -> None:
+        """Say that it comes slowly: it has no place until it has come."""
+        self._of._comes(self, slow=True)
+
+    def come(self) -> None:
+        """Say that all of it is there: how long it takes counts from now on."""
+        self._of._comes(self, slow=False)
 
 
 class Admission:
@@ -52,6 +74,8 @@ class Admission:
         """How many payloads may be under way now."""
         self.under_way = 0
         self.under_way_bytes = 0
+        self._slow: Counter[str] = Counter()
+        """Sender -> bytes of what comes slowly."""
         self._reduced = -math.inf
         self._usage: dict[str, tuple[float, float]] = {}
         self._total = (0.0, 0.0)
@@ -59,8 +83,10 @@ class Admission:
         """How many senders there were of late, and when that was counted."""
 
     @contextmanager
-    def enter(self, sender: str, size: int) -> Iterator[None]:
+    def enter(self, sender: str, size: int) -> Iterator[Place]:
         """Let in a payload of about `size` bytes for as long as the block lasts.
+
+        Whoever still has to read it says so to the place that is given.
 
         Raises
         ------
@@ -75,13 +101,32 @@ class Admission:
             self.under_way += 1
             self.under_way_bytes += size
             self._use(sender, size, begun)
+        place = Place(self, sender, size, begun)
         try:
-            yield
+            yield place
         finally:
             with self._lock:
-                self._learn(self._clock() - begun)
+                if place.slow:  # it never came
+                    self._crawls(place, -1)
+                else:
+                    self._learn(self._clock() - place.begun_s)
                 self.under_way -= 1
                 self.under_way_bytes -= size
+
+    def _comes(self, place: Place, *, slow: bool) -> None:
+        with self._lock:
+            if slow != place.slow:
+                self._crawls(place, 1 if slow else -1)
+            if not slow:
+                place.begun_s = self._clock()
+
+    def _crawls(self, place: Place, change: int) -> None:
+        """Take the place of a payload that comes slowly (1), or give it back (-1)."""
+        place.slow = change > 0
+        self.under_way -= change
+        self._slow[place.sender] += change * place.size
+        if not self._slow[place.sender]:
+            del self._slow[place.sender]
 
     def share(self, sender: str) -> float:
         """Return what a sender had of late, as a multiple of its fair share."""
@@ -92,8 +137,10 @@ class Admission:
         return mine * max(self._active[0], 1) / max(self._now(self._total, now), 1.0)
 
     def _refusal(self, sender: str, size: int, now: float) -> str:
-        if not self.under_way:
+        if not self.under_way_bytes:
             return ""
+        if self._slow[sender] + size > max(SLOW_SHARE * self._most, size):
+            return "much of yours is under way already, and comes slowly"
         if self.under_way + 1 > self.limit or self.under_way_bytes + size > self._most:
             return "as much is under way as can be handled in time"
         if self.under_way + 1 > PRESSED * self.limit and self.share(sender) > GENEROUS:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.errors import Busy
-from aiops.service.admission import FIRST, LEAST, MOST, TARGET_S, Admission
+from aiops.service.admission import FIRST, LEAST, MOST, TARGET_S, Admission, Place
 
 MIB = 1 << 20
 BODY = 64 * 1024
@@ -36,7 +36,7 @@ def simulate(
     admission = Admission(64 * MIB, clock)
     waiting = [(rng.expovariate(rate), next(number), name) for name, rate in arrivals.items()]
     heapq.heapify(waiting)
-    under_way: list[tuple[float, int, AbstractContextManager[None]]] = []
+    under_way: list[tuple[float, int, AbstractContextManager[Place]]] = []
     free_s = 0.0
     served, asked = Counter[str](), Counter[str]()
     while waiting[0][0] < seconds:
@@ -156,3 +156,34 @@ def test_without_shares_the_others_would_lose(monkeypatch: pytest.MonkeyPatch) -
     others = {f"gw-{k}": 2.0 for k in range(50)}
     served, asked = simulate(others | {"loud": 2000.0}, 20.0, 200 * BODY, seed=1)
     assert sum(served[name] for name in others) < 0.5 * sum(asked[name] for name in others)
+
+
+def test_payloads_that_come_slowly_take_no_place_and_say_nothing_of_how_long_others_take() -> None:
+    clock = Clock()
+    admission = Admission(64 * MIB, clock)
+    with ExitStack() as slow:
+        for k in range(100):
+            place = slow.enter_context(admission.enter(f"gw-{k}", BODY))
+            place.wait()
+        assert admission.under_way == 0
+        with admission.enter("quick", BODY) as place:
+            place.come()
+        clock.now_s += 60.0
+        place = slow.enter_context(admission.enter("later", BODY))
+        place.wait()
+        clock.now_s += 60.0
+        place.come()
+        assert admission.under_way == 1
+    assert (admission.under_way, admission.under_way_bytes) == (0, 0)
+    assert admission.limit >= FIRST
+    assert not admission._slow
+
+
+def test_one_sender_does_not_fill_all_room_with_what_comes_slowly() -> None:
+    admission = Admission(64 * MIB, Clock())
+    with ExitStack() as slow:
+        for _ in range(2):
+            slow.enter_context(admission.enter("gw-1", 8 * MIB)).wait()
+        with pytest.raises(Busy, match="comes slowly"):
+            slow.enter_context(admission.enter("gw-1", 8 * MIB))
+        slow.enter_context(admission.enter("gw-2", 8 * MIB))

@@ -6,6 +6,7 @@ is what its senders expect to hear.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from aiops.connectors.wire import (
 from aiops.connectors.wire.decoded import Decoded
 from aiops.connectors.wire.limits import unpack
 from aiops.errors import Busy, LogError, PayloadError, TooLarge
+from aiops.service.admission import SLOW_S
 from aiops.service.keys import Principal
 from aiops.service.problem import Refusal, refusal_of
 from aiops.service.roles import Role
@@ -69,9 +71,14 @@ async def _take(
     limits = service.limits
     encoding = request.headers.get("content-encoding", encoding).strip().lower()
     declared = _declared(request, limits.body_bytes)
-    with service.admission.enter(who.name, declared):
+    with service.admission.enter(who.name, declared) as place:
         service.check_room()
-        body = await _read(request, limits.body_bytes)
+        slow = asyncio.get_running_loop().call_later(SLOW_S, place.wait)
+        try:
+            body = await _read(request, limits.body_bytes)
+        finally:
+            slow.cancel()
+        place.come()
         now = time.time_ns()
 
         def decoded() -> tuple[Decoded, bytes | None]:
