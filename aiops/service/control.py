@@ -120,8 +120,8 @@ class Control:
             self._set("format", FORMAT)
         elif found != FORMAT:
             raise CheckpointError(
-                f"{path}: format {found}, this version reads {FORMAT}; move it away, and what it "
-                f"held is made again from the log as far as that goes back"
+                f"{path}: format {found}, this version reads {FORMAT}; move it and the engine's "
+                f"state away, and what it held is made again from the log as far as that goes back"
             )
 
     # The engine writes -----------------------------------------------------------------------
@@ -210,7 +210,9 @@ class Control:
         """Put an action into a state, and that into the audit."""
         moved = record | {"state": state, "state_by": who, "state_reason": why}
         if state == "approved":  # what a device must know to take a command once
-            counter = self._read("SELECT coalesce(max(seq), 0) + 1 FROM records")[0][0]
+            # It begins with the time, so that it rises also when this database is lost.
+            counter = max(int(self.meta("counter") or 0) + 1, now_ns)
+            self._set("counter", str(counter))
             moved |= {"counter": counter, "approvers": [who]}
         moved["id"] = content_id("act-state", record["action_id"], state, who, why)
         if self._take("actions", moved, state, now_ns):

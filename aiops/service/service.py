@@ -62,6 +62,8 @@ from aiops.service.warm import warm
 
 DECODERS = 2
 """Threads that decode; what they run holds the interpreter's lock for most of its time."""
+BEHIND_S = 60.0
+"""A clock that is set back further is worth a word: the log's time does not go back."""
 logger = structlog.get_logger("aiops.service")
 
 
@@ -216,6 +218,11 @@ class Service:
             return "the engine stopped; the service's log says why"
         if self.judge.full:
             return "the engine waits for room on the disk"
+        if self.behind_s > BEHIND_S:
+            return (
+                f"the clock is {self.behind_s:.0f} s behind the newest record: until then all that "
+                f"comes is late. Set it; if it was ahead, move log and state.npz away"
+            )
         if not self.judge.caught_up.is_set():
             return f"replaying the log: {self.judge.seq} of {self.log.last} records"
         if not self.warm.is_set():
@@ -346,6 +353,11 @@ class Service:
         """About how much of the log waits to be judged."""
         held = self.log.last - self.log.oldest + 1
         return int(self.log.bytes_on_disk * (self.log.last - self.judge.seq) / max(held, 1))
+
+    @property
+    def behind_s(self) -> float:
+        """By how much the clock lies before the newest record of the log."""
+        return (self.log.recv_ns - time.time_ns()) / 1e9
 
     @property
     def unsaved_s(self) -> float:

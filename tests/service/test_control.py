@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -309,6 +310,24 @@ def test_an_action_goes_from_state_to_state_as_it_may_and_never_out_of_its_end(
             desk.do(event)
             desk.look(before)
         desk.control.close()
+
+
+def test_counters_of_commands_rise_also_when_the_database_is_lost(folder: Path) -> None:
+    counters = []
+    for n in range(2):
+        desk = Desk(folder, "drain")
+        desk.now += n * HOUR_NS
+        for target in ("gw-1", "gw-2"):
+            desk.action = replace(desk.action, target=(target,))
+            desk.do(("verdict", "allowed", "ann"))
+            desk.do(("approval", "bob"))
+            found = desk.control.action(desk.action.id)
+            assert found is not None
+            counters.append(found["counter"])
+        desk.control.close()
+        for file in folder.glob("control.db*"):
+            file.unlink()
+    assert counters == sorted(set(counters))
 
 
 def test_no_action_leaves_that_is_halted_or_stale_when_its_turn_comes(folder: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from aiops.connectors.wire.decoded import Decoded
+from aiops.engine.ports import LogRecord
 from aiops.service.keys import Principal
 from aiops.service.roles import Role
 from aiops.service.routes.access import asked
@@ -140,5 +142,21 @@ def test_many_who_ask_the_same_at_once_ask_the_engine_once(folder: Path) -> None
     try:
         assert asyncio.run(everybody()) == [7] * 20
         assert len(asked_of) == 1
+    finally:
+        service.stop()
+
+
+def test_a_clock_that_was_ahead_once_is_told_of(folder: Path) -> None:
+    service = service_in(folder)
+    try:
+        until(lambda: service.ready == "")
+        far_ns = time.time_ns() + 20 * 365 * 86_400 * 10**9
+        service.submit(LogRecord("heartbeat", b"", far_ns)).result()  # type: ignore[call-arg]
+        assert "the clock is" in service.ready
+    finally:
+        service.stop()
+    service = service_in(folder)
+    try:
+        assert "the clock is" in service.ready
     finally:
         service.stop()

@@ -112,6 +112,11 @@ class SegmentedLog(DurableLog):
         return self._next - 1
 
     @property
+    def recv_ns(self) -> int:
+        """When the last record was taken, ns since the epoch; 0: there has been none."""
+        return self._recv_ns
+
+    @property
     def oldest(self) -> int:
         """Number from which on records are kept."""
         segments = self._segments
