@@ -1,7 +1,7 @@
 """A fleet's telemetry as requests of each protocol, rendered before anything is measured.
 
-Devices report 16 metrics; a request holds those of a block of devices at one instant. Blocks come in
-turn, so that each series is sent in the order of time.
+Devices report 16 metrics; a request holds those of a block of devices at one instant. Blocks come
+in turn, so that each series is sent in the order of time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The servers that are measured: ours with its log, ours without one, VictoriaMetrics, Prometheus."""
+"""The servers that are measured: ours with and without its log, VictoriaMetrics, Prometheus."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ async def load(
 
     With `per_s` they are due at that rate whatever comes back (an open loop, as far as there are
     connections free); without it each connection waits for its answer. A latency counts from the
-    moment at which its request leaves. With `again_s` a request that was refused with 429 is sent
-    again after so long, as collectors do.
+    moment at which its request leaves. With `again_s` a request that was refused with 429 or 503 is
+    sent again after so long, as collectors do.
     """
     found = Outcome()
     begun = time.perf_counter()
@@ -99,7 +99,7 @@ async def load(
                 writer.write(request)
                 await writer.drain()
                 status = await _answer(reader)  # type: ignore[arg-type]
-                while status == 429 and again_s:
+                while status in (429, 503) and again_s:
                     found.statuses[status] += 1
                     await asyncio.sleep(again_s)
                     left = time.perf_counter()

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 PAGES = (
     HERE.parent / "README.md",
-    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement")),
+    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement", "service")),
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -136,6 +136,37 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("1 % of devices change a tick: CPU of a tick over a cold solve", "warm_over_cold"),
         ("certified gap after 1,000 ticks, %", "gap_pct_after_1000_ticks"),
         ("the largest on the way, %", "gap_pct_worst_of_1000_ticks"),
+    ),
+    "ingest": (
+        ("Arrow, 16 metrics a row: durable rows/s", "arrow_rows_per_s"),
+        ("a second of the server's CPU, judging included: rows", "arrow_rows_per_cpu_s"),
+        ("NDJSON, 16 metrics a row: durable rows/s", "ndjson_rows_per_s"),
+        ("OTLP, protobuf and gzip: durable points/s", "otlp_points_per_s"),
+        ("Influx line protocol, 16 fields a line: durable points/s", "influx_points_per_s"),
+        ("Prometheus remote write: durable samples/s", "remote_write_samples_per_s"),
+        ("VictoriaMetrics, the same requests, samples/s", "victoriametrics_samples_per_s"),
+        ("Prometheus' receiver, the same requests, samples/s", "prometheus_samples_per_s"),
+        ("ours over VictoriaMetrics", "ratio_victoriametrics"),
+        ("the same, a second of the server's CPU", "cpu_ratio_victoriametrics"),
+        ("ours over Prometheus", "ratio_prometheus"),
+        ("the same, a second of the server's CPU", "cpu_ratio_prometheus"),
+        ("Arrow: with the log over the same server without one", "durable_over_volatile"),
+        ("NDJSON: the same", "ndjson_durable_over_volatile"),
+        ("OTLP: the same", "otlp_durable_over_volatile"),
+        ("100,000 devices, 16 metrics a second: to a finding, s, median", "finding_p50_s"),
+        ("the same, 99th percentile", "finding_p99_s"),
+        ("from the faulty row on, an epoch of a second included", "finding_total_p99_s"),
+        ("faults that gave no finding", "findings_missing"),
+        ("cores the server used", "fleet_cores"),
+        ("memory it held, MiB", "fleet_rss_mib"),
+        ("overload: offered over capacity", "overload_offered_ratio"),
+        ("accepted requests: 99th percentile, s", "overload_p99_s"),
+        ("accepted over capacity", "overload_goodput_ratio"),
+        ("answers other than 2xx and 429", "overload_wrong"),
+        ("memory gained, MiB", "overload_rss_growth_mib"),
+        ("until all is taken again, s", "overload_recovery_s"),
+        ("kill -9 under load: acknowledged requests", "acknowledged"),
+        ("of them lost", "lost"),
     ),
     "stability": (
         ("simulated costs: cost over the least in hindsight", "cost_ratio_synthetic"),

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +216,20 @@ def overload(seconds: float) -> dict[str, float]:
     with Ours(backlog=256 << 20) as server:
         begin_ns = time.time_ns() - 600 * SECOND
         sent = requests("otlp", 400, begin_ns, devices=25_000, headers=server.headers)
-        run(server.port, lambda n: sent[n % 400], connections=4, seconds=2)
-        closed = run(server.port, lambda n: sent[n % 400], connections=4, seconds=4)
+        turns = count()
+
+        def make(n: int) -> bytes:
+            # A key of its own: the same payload sent again would not be taken again.
+            key = f"\r\nIdempotency-Key: {next(turns)}\r\n".encode()
+            return sent[n % 400].replace(b"\r\n", key, 1)
+
+        run(server.port, make, connections=4, seconds=2)
+        closed = run(server.port, make, connections=4, seconds=4)
         capacity = closed.accepted / closed.took_s
         before = server.rss_mib()
         flood = run(
             server.port,
-            lambda n: sent[n % 400],
+            make,
             connections=64,
             seconds=seconds,
             per_s=10 * capacity,
@@ -229,7 +237,7 @@ def overload(seconds: float) -> dict[str, float]:
         most = server.rss_mib()
         begun = time.perf_counter()
         while True:
-            calm = run(server.port, lambda n: sent[n % 400], connections=1, requests=20)
+            calm = run(server.port, make, connections=1, requests=20)
             if calm.accepted == 20 and calm.quantile_s(0.99) < 0.5:
                 break
         recovered = time.perf_counter() - begun

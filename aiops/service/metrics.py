@@ -43,6 +43,7 @@ class ServiceCollector(Collector):
             "series_active": ("Heard since the start", service.intake.series),
             "event_streams": ("Open", service.streams),
             "halted": ("1 while no action leaves", service.halted()),
+            "resident_memory_bytes": ("Memory held", service.memory_bytes),
             "resident_memory_max_bytes": (
                 "Most memory held since the start",
                 resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -160,9 +160,7 @@ class Device(BaseModel):
     site: str
     cohort: str
     parts: list[str]
-    last_seen: str | None = Field(
-        description="Of the last row that reported something a detector reads; null: none yet."
-    )
+    last_seen: str | None = Field(description="Time of its last row; null: none was judged yet.")
 
 
 class Forecast(BaseModel):

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
@@ -183,6 +184,7 @@ class Service:
         self._beats = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._last_record_s = time.monotonic()
         self._free_bytes = (0.0, 0)
+        self._memory_bytes = (0.0, 0)
 
     # Starting and ending -------------------------------------------------------------------------
 
@@ -347,6 +349,17 @@ class Service:
             raise Busy(f"the disk has {free >> 20} MiB left", retry_after_s=30.0)
         if self.backlog_bytes > bounds.backlog_bytes:
             raise Busy("the engine is behind", retry_after_s=5.0)
+        held = self.memory_bytes
+        if held > self.settings.bounds.memory_bytes:
+            raise Busy(f"the service holds {held >> 20} MiB of memory", retry_after_s=5.0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory held, looked at a few times a second; 0 where the system does not say."""
+        now = time.monotonic()
+        if now - self._memory_bytes[0] >= 0.2:
+            self._memory_bytes = (now, resident_bytes())
+        return int(self._memory_bytes[1])
 
     @property
     def backlog_bytes(self) -> int:
@@ -459,6 +472,15 @@ class Service:
         else:
             self.paths.halt.unlink(missing_ok=True)
         self.control.note(time.time_ns(), who, "halt" if on else "resume", "", "")
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process holds; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except FileNotFoundError:  # no Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class _Changed:

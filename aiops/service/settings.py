@@ -96,6 +96,8 @@ class Bounds(Section):
     series: int = Field(3_000_000, ge=1)
     metrics: int = Field(10_000, ge=1)
     """Distinct names of metrics."""
+    memory_bytes: int = Field(4096 * MIB, ge=256 * MIB)
+    """Holding more than this the service takes nothing until it holds less."""
 
 
 class Broker(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aiops.kernels.interned import CHUNK, Interned
+from aiops.kernels.remote_write import CHUNK, Interned
 
 KEY = np.random.default_rng(5).integers(-(2**63), 2**63 - 1, CHUNK + 1)
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from aiops.kernels.interned import (
+from aiops.kernels.remote_write import (
     CHUNK,
     cut,
     distinct,

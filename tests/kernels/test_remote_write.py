@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiops.kernels.interned import Interned, intern
-from aiops.kernels.remote_write import DAMAGED, GROUPED, TOO_MANY, UNUSUAL, pairs, scan
+from aiops.kernels.remote_write import (
+    DAMAGED,
+    GROUPED,
+    TOO_MANY,
+    UNUSUAL,
+    Interned,
+    intern,
+    pairs,
+    scan,
+)
 from aiops.kernels.rows import I8
 from tests.connectors.wire import prometheus_pb2 as pb
 from tests.kernels.interning import interned

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from aiops.connectors.wire.limits import MIB
 from aiops.errors import TooLarge
-from aiops.kernels.interned import (
+from aiops.kernels.remote_write import (
     CHUNK,
     USED,
     Interned,

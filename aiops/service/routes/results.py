@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from aiops.alerts.finding import isoformat
 from aiops.engine.engine import Engine
+from aiops.kernels.rows import I8
 from aiops.service import models
 from aiops.service.keys import Principal
 from aiops.service.problem import Refusal
@@ -180,6 +181,7 @@ def known_devices(engine: Engine) -> pa.Table:
     registry, series = engine.fleet.registry, engine.fleet.series
     size = len(registry)
     stamps = [a[:size] for name, a in series.arrays.items() if name.startswith("last_ts/")]
+    stamps += [np.where(last > 0, last, NO_TIME)[:size] for last in _heard(engine)]
     last = np.maximum.reduce(stamps).tolist() if stamps else [NO_TIME] * size
     root = registry.root.tolist()
     parts: dict[int, list[str]] = {}
@@ -200,6 +202,13 @@ def known_devices(engine: Engine) -> pa.Table:
             ),
         }
     )
+
+
+def _heard(engine: Engine) -> Iterator[I8]:
+    """Yield when devices were last heard, whatever they said, if silence is watched for."""
+    for detector in engine.detectors:
+        if detector.name == "silence":
+            yield engine.fleet.recall(detector).last
 
 
 @router.get("/v1/quarantine", response_model=models.Page[models.Refusal], responses=PROBLEMS)
