@@ -30,7 +30,10 @@ define find_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-nojit check bench lock clean help
+.PHONY: demo test test-nojit soak check bench lock clean help
+
+# Tests that would say the same of kernels as plain Python, only later.
+COMPILED_ONLY := benchmarks cli connectors service test_docs_service.py
 
 ## The tour: a simulated fleet, what is found in it, and what is proposed
 demo: $(VENV)/.installed
@@ -40,9 +43,14 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-## The tests again with the kernels as plain Python (the command line runs compiled, once)
+## The tests again with the kernels as plain Python (what has no kernels runs once, compiled)
 test-nojit: $(VENV)/.installed
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest --ignore=tests/cli $(PYTEST_FLAGS)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(addprefix --ignore=tests/,$(COMPILED_ONLY)) \
+	  $(PYTEST_FLAGS)
+
+## The long versions: 1,000 kills, 10,000 power cuts, a million hostile payloads (an hour)
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.service.soak
 
 ## Style, format, types, and which room imports which
 check: $(VENV)/.installed
