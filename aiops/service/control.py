@@ -488,16 +488,21 @@ class Control:
     def transaction(self) -> Iterator[None]:
         """Hold everything done inside together: all of it, fsynced, or nothing."""
         with self._lock:
-            outer, self._writer = self._writer, threading.get_ident()
+            if self._writer is not None:  # all of it is one with what is held together already
+                yield
+                return
+            self._writer = threading.get_ident()
             try:
-                with self._db:
-                    yield
-                if outer is None:
-                    del self._waiting[: self._written]
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+                del self._waiting[: self._written]
             finally:
-                self._writer = outer
-                if outer is None:
-                    self._written = 0
+                self._writer = None
+                self._written = 0
+                # A full disk has undone it already, and there is nothing left to roll back.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
         self.on_commit()
 
     def meta(self, name: str) -> str | None:

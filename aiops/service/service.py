@@ -44,6 +44,7 @@ from aiops.errors import (
     LogError,
     LogFull,
     PayloadError,
+    TooLarge,
 )
 from aiops.fleet import checkpoint
 from aiops.fleet.inventory import Inventory
@@ -63,6 +64,8 @@ from aiops.service.warm import warm
 
 DECODERS = 2
 """Threads that decode; what they run holds the interpreter's lock for most of its time."""
+SAID_BYTES = 64 << 10
+"""What a person does is that long at most: a page of what people did has a thousand."""
 BEHIND_S = 60.0
 """A clock that is set back further is worth a word: the log's time does not go back."""
 logger = structlog.get_logger("aiops.service")
@@ -412,6 +415,8 @@ class Service:
         ------
         PayloadError
             It holds what JSON has no way to tell, such as half a character.
+        TooLarge
+            It has more than `SAID_BYTES`.
         ActionError
             It is a proposal of what must not be.
         """
@@ -423,6 +428,8 @@ class Service:
             raise PayloadError(f"this cannot be kept as JSON: {error}") from error
         if kind == "proposal":  # what the engine could not hear does not go into the log
             ledger.proposed(heard, who.name, now)
+        if len(body) > SAID_BYTES:
+            raise TooLarge(f"this has {len(body)} bytes of JSON; {SAID_BYTES} are taken: say less")
         record = LogRecord(kind, body, now, who.name, key)
         seq, _ = await self._durable(record)
         for _ in range(500):

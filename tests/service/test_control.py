@@ -149,7 +149,7 @@ def test_a_step_that_fails_at_any_statement_leaves_nothing_and_can_be_written_ag
 
         def fails(cursor: object, sql: str, bindings: object, left: list[int] = left) -> bool:
             left[0] -= 1
-            if left[0] < 0:
+            if left[0] < 0 and sql != "ROLLBACK":
                 raise InterruptedError("here")
             return True
 
@@ -166,6 +166,34 @@ def test_a_step_that_fails_at_any_statement_leaves_nothing_and_can_be_written_ag
     assert told == [1]
     assert control.meta("position") == '{"seq": 2, "tables": 0}'
     control.close()
+
+
+def test_a_disk_that_is_full_is_told_as_such_and_costs_nothing(
+    folder: Path, steps: list[Step]
+) -> None:
+    once = control_at(folder / "once.db")
+    control = control_at(folder / "control.db")
+    control.set_aside("over_quota", "key-1", 7, "gw-1", at_ns=NOW)
+    once.set_aside("over_quota", "key-1", 7, "gw-1", at_ns=NOW)
+    pages = control._db.execute("PRAGMA page_count").fetchall()[0][0]
+    full = 0
+    for n, step in enumerate(steps):
+        once.write(step, {"seq": n, "tables": 0})
+        control._db.execute(f"PRAGMA max_page_count = {pages}")
+        while True:
+            before = content(folder / "control.db")
+            try:
+                control.write(step, {"seq": n, "tables": 0})
+                break
+            except apsw.FullError:
+                full += 1
+                assert content(folder / "control.db") == before
+                pages += 1
+                control._db.execute(f"PRAGMA max_page_count = {pages}")
+    assert full > 3
+    once.close()
+    control.close()
+    assert content(folder / "control.db") == content(folder / "once.db")
 
 
 def test_what_was_refused_at_the_door_outlives_a_transaction_that_failed(

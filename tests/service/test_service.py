@@ -14,6 +14,7 @@ import pytest
 
 from aiops.connectors.wire.decoded import Decoded
 from aiops.engine.ports import LogRecord
+from aiops.errors import TooLarge
 from aiops.service.keys import Principal
 from aiops.service.roles import Role
 from aiops.service.routes.access import asked
@@ -158,5 +159,15 @@ def test_a_clock_that_was_ahead_once_is_told_of(folder: Path) -> None:
     service = service_in(folder)
     try:
         assert "the clock is" in service.ready
+    finally:
+        service.stop()
+
+
+def test_what_a_person_does_is_no_longer_than_pages_of_it_can_be(folder: Path) -> None:
+    service = service_in(folder)
+    try:
+        with pytest.raises(TooLarge, match="say less"):
+            say(service, "proposal", target=["gw-1"], **DRAIN | {"params": {"a": "x" * 70_000}})
+        assert service.log.last == 0
     finally:
         service.stop()
