@@ -122,6 +122,7 @@ class Judge:
         self.failure: BaseException | None = None
         self.full = False
         """Whether it waits for room on the disk."""
+        self._ended = False
         self._goal = 0
         self._linger_s = linger_s
         self._until_s = 0.0
@@ -154,12 +155,14 @@ class Judge:
     def ask(self, question: Callable[[Engine], T]) -> Future[T]:
         """Answer a question between two frames, when the engine stands still."""
         answer: Future[T] = Future()
-        if self.failure is not None or not self._thread.is_alive():
-            answer.set_exception(RuntimeError(f"the engine does not run: {self.failure}"))
-            return answer
         self._questions.append((question, answer))
         self._woken.set()
+        if not self._runs():  # it looks at no more questions
+            self._answer()
         return answer
+
+    def _runs(self) -> bool:
+        return self._thread.is_alive() and not self._ended
 
     # In the thread -------------------------------------------------------------------------------
 
@@ -176,6 +179,7 @@ class Judge:
             self.failure = error
             logger.exception("engine stopped", after_seq=self.seq)
         finally:
+            self._ended = True
             self._answer()
 
     def _heard(self, number: int, record: LogRecord) -> None:
@@ -236,10 +240,13 @@ class Judge:
 
     def _answer(self) -> None:
         while self._questions:
-            question, answer = self._questions.popleft()
+            try:
+                question, answer = self._questions.popleft()
+            except IndexError:  # somebody else just did, at the end
+                return
             if not answer.set_running_or_notify_cancel():
                 continue
-            if self.failure is not None:
+            if not self._runs():
                 answer.set_exception(RuntimeError(f"the engine does not run: {self.failure}"))
                 continue
             try:

@@ -165,3 +165,21 @@ def test_sinks_stay_open_when_the_engine_fails_since_others_use_them(folder: Pat
     assert not desk.closed
     with pytest.raises(RuntimeError, match="does not run"):
         judge.ask(Engine.plan).result(WAIT_S)
+
+
+def test_who_asks_is_answered_before_it_begins_while_it_runs_and_after_it_ended(
+    folder: Path,
+) -> None:
+    judge = judge_of(folder, payloads(1), Still(), Desk())
+
+    def steps(engine: Any) -> int:
+        return int(engine.steps)
+
+    with pytest.raises(RuntimeError, match="does not run"):
+        judge.ask(steps).result(WAIT_S)
+    judge.start(goal=1)
+    assert judge.caught_up.wait(WAIT_S)
+    assert judge.ask(steps).result(WAIT_S) == 1
+    judge.stop(WAIT_S)
+    with pytest.raises(RuntimeError, match="does not run"):
+        judge.ask(steps).result(WAIT_S)
