@@ -59,7 +59,7 @@ def serve(
 
     What is acknowledged is on disk. On 127.0.0.1 it is a demo with one printed token; to listen
     elsewhere it needs TLS, and keys for devices and operators (`aiops keys make`). SIGTERM stops
-    it in order: what was accepted is committed, judged and saved.
+    it in order: what was accepted is committed and saved, and judged now or after the next start.
     """
     settings = told(config, data, host, port, inventory)
     from aiops.service.checks import must_start
