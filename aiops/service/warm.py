@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aiops.alerts.rule import AlertRule
-from aiops.connectors.wire import remote_write
+from aiops.connectors.wire import otlp, remote_write
 from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
 from aiops.fleet.inventory import Inventory, Node, Workload
@@ -23,9 +23,10 @@ HOUR_NS = 3_600_000_000_000
 def warm(rules: Sequence[AlertRule], limits: Limits) -> None:
     """Run an engine of its own, with these rules, through two and a half days of three devices.
 
-    Remote write, which is read by kernels too, is decoded under the `limits`.
+    Remote write and OTLP, which are read by kernels too, are decoded under the `limits`.
     """
     remote_write.warm(limits)
+    otlp.decode_metrics(b"\n\0", 0, limits)
     engine = Engine(rules, inventory=_inventory(), epoch_s=3600, lateness_s=0)
     frame = _telemetry()
     half = len(frame) // 2

@@ -49,7 +49,6 @@ def test_every_bomb_is_refused_at_once_and_costs_no_memory(fleet: Running) -> No
     assert [wrong for bomb in bombs() if (wrong := wrong_with(fleet, bomb))] == []
 
 
-@pytest.mark.xfail(strict=True, reason="protobuf makes every message before they are counted")
 def test_many_messages_of_nothing_cost_no_memory(fleet: Running) -> None:
     assert wrong_with(fleet, many_messages()) == ""
 

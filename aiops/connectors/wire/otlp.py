@@ -9,7 +9,6 @@ from __future__ import annotations
 import json as json_text
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, D
 from aiops.connectors.wire.build import Builder
 from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.messages import Shape, shape_of
 from aiops.connectors.wire.naming import excess
 from aiops.connectors.wire.otlp_attributes import Series, Spelling, text_of
 from aiops.errors import PayloadError, TooLarge
@@ -36,6 +36,7 @@ TOO_LATE = "a time beyond what nanoseconds can count"
 DEPTH = 64
 """Messages within messages of a JSON body; protobuf's own bound on binary ones is 100."""
 NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+METRICS, LOGS = shape_of(ExportMetricsServiceRequest), shape_of(ExportLogsServiceRequest)
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 CELLS = 8
 """What each object of a JSON body counts as: empty ones take three bytes, and time all the same."""
@@ -58,7 +59,7 @@ def decode_metrics(body: bytes, recv_ns: int, limits: Limits, json: bool = False
     TooLarge
         It holds more readings than is allowed.
     """
-    request = _parse(ExportMetricsServiceRequest, body, limits, json)
+    request = _parse(METRICS, body, limits, json)
     build = Builder(limits)
     counted = _Counted(limits)
     for resource in counted(request.resource_metrics):
@@ -86,7 +87,7 @@ def decode_logs(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -
     TooLarge
         It holds more records than is allowed.
     """
-    request = _parse(ExportLogsServiceRequest, body, limits, json)
+    request = _parse(LOGS, body, limits, json)
     build = Builder(limits)
     counted = _Counted(limits)
     for resource in counted(request.resource_logs):
@@ -257,18 +258,18 @@ def _written(response: Any, json: bool) -> bytes:
 # Bodies ------------------------------------------------------------------------------------------
 
 
-def _parse(request: Any, body: bytes, limits: Limits, json: bool) -> Any:
-    """Return the body as a message of a class."""
+def _parse(shape: Shape, body: bytes, limits: Limits, json: bool) -> Any:
+    """Return the body as a message of a shape."""
     most = limits.cells // CELLS
     if json and body.count(b"{") > most:
         raise TooLarge(f"more than {most} objects in one body; send it in several, or as protobuf")
-    read = partial(_from_json, request) if json else request.FromString
     try:
-        return read(body)
+        return _from_json(shape.message, body) if json else shape.parsed(body)
+    except TooLarge:
+        raise
     except Exception as found:  # of the JSON and protobuf parsers; both raise of all kinds
-        name = request.DESCRIPTOR.name
         raise PayloadError(
-            f"the body is no {name} in {'JSON' if json else 'protobuf'}: "
+            f"the body is no {shape.name} in {'JSON' if json else 'protobuf'}: "
             f"{str(found)[:200] or type(found).__name__}; "
             "Content-Type must say which of the two it is"
         ) from found

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from aiops.connectors.wire.build import Builder
 from aiops.connectors.wire.decoded import READINGS, Decoded
 from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.messages import shape_of
 from aiops.connectors.wire.naming import excess, labels_json
 from aiops.connectors.wire.sparkplug_b_pb2 import Metric, Payload
 from aiops.connectors.wire.sparkplug_session import TWO_NAMES, Names, Session
@@ -25,6 +26,7 @@ BD_SEQ = "bdSeq"
 MS_NS = 1_000_000
 MINUTE_NS = 60_000_000_000
 VERSION = 1
+PAYLOAD = shape_of(Payload)
 
 
 class Command(NamedTuple):
@@ -272,7 +274,7 @@ def _topic(topic: str, limits: Limits) -> Topic | None:
 
 def _payload(payload: bytes, limits: Limits) -> Payload:
     try:
-        message: Payload = Payload.FromString(payload)
+        message: Payload = PAYLOAD.parsed(payload)
     except DecodeError as found:
         raise PayloadError(f"the payload is none of Sparkplug B: {found}") from found
     most = limits.cells // len(READINGS) - 1  # and that it is connected
