@@ -15,8 +15,30 @@ from urllib.parse import urlencode, urlsplit
 
 from aiops.errors import InputError, NotAllowed, NotAuthenticated, SettingsError
 
+NOT_NAMED = (62, 64)
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED."""
 PATIENCE_S = 10.0
+LOOK_S = 3.0
+"""For a second look, at what else may answer there."""
 MOST_BYTES = 64 << 20
+
+
+class Unreached(InputError):
+    """Nobody answers at a URL, or not in a way that is believed.
+
+    Parameters
+    ----------
+    what
+        What was found.
+    mend
+        The command or the option that mends it.
+    """
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}; {mend}")
+        self.what, self.mend = what, mend
 
 
 class Answer(NamedTuple):
@@ -77,8 +99,8 @@ class Api:
 
         Raises
         ------
-        InputError
-            Nobody answers there, or something that speaks no HTTP.
+        Unreached
+            Nobody answers there, or something that speaks no HTTP or is not believed.
         """
         told = urlencode({k: v for k, v in query.items() if v}, doseq=True)
         request = urllib.request.Request(
@@ -95,11 +117,32 @@ class Api:
                 status, body = error.code, error.read(MOST_BYTES)
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", error)
-            raise InputError(
-                f"no service answers at {self.url}: {why or type(error).__name__}; start one with "
-                f"`aiops serve`, or say where it is with --url"
-            ) from error
+            raise self._unreached(why if isinstance(why, Exception) else error) from error
         return Answer(status, body, time.monotonic() - begun)
+
+    def _unreached(self, why: Exception) -> Unreached:
+        """Say why nobody answered, and what would mend it."""
+        host = urlsplit(self.url).hostname or ""
+        refused = f"{self.url} is not believed: "
+        if isinstance(why, ssl.SSLCertVerificationError):
+            said = why.verify_message.rstrip(".")
+            if why.verify_code in NOT_NAMED:
+                fits = "say with --url a host that it names, or issue one that names this:"
+                issue = f"aiops keys certificate {host} --server"
+                return Unreached(refused + said, f"{fits} {issue}")
+            if why.verify_code == EXPIRED:
+                return Unreached(refused + said, "renew the certificate, or set the clock")
+            fits = "name with --ca whose certificates are believed, such as"
+            return Unreached(refused + said, f"{fits} aiops-data/authority/ca.pem")
+        scheme, _, rest = self.url.partition("://")
+        other = "http" if scheme == "https" else "https"
+        # Nobody listens: nothing else does either.
+        if not isinstance(why, ConnectionRefusedError) and _speaks(f"{other}://{rest}"):
+            return Unreached(f"{self.url} speaks {other}, not {scheme}", f"--url {other}://{rest}")
+        return Unreached(
+            f"no service answers at {self.url}: {str(why) or type(why).__name__}",
+            "start one with `aiops serve`, or say where it is with --url",
+        )
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON of an answer.
@@ -122,3 +165,24 @@ class Api:
             case 403:
                 raise NotAllowed(f"{self.url}: {said or 'it is not allowed'}")
         raise InputError(f"{self.url}{path} answered {answer.status} {said}".rstrip())
+
+
+def _speaks(url: str) -> bool:
+    """Say whether HTTP is spoken at a URL, whosever certificate it shows; no token is sent."""
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    asked: http.client.HTTPConnection
+    if parts.scheme == "https":
+        asked = http.client.HTTPSConnection(host, parts.port, timeout=LOOK_S, context=anybody)
+    else:
+        asked = http.client.HTTPConnection(host, parts.port, timeout=LOOK_S)
+    try:
+        asked.request("GET", "/healthz")
+        asked.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()
+    return True

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from aiops.cli.asking import Api
+from aiops.cli.asking import Api, Unreached
 from aiops.cli.console import command, console, emit_json, say, table
 from aiops.cli.serve import checks_of
-from aiops.errors import AiopsError, FileError, InputError
+from aiops.errors import AiopsError, FileError
 from aiops.service import pulse
 from aiops.service.machine import Look, machine
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from aiops.service.settings import Settings
 
 STYLE = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
 
@@ -54,8 +52,8 @@ def doctor(
     """Say whether machine, files and service are well, and the one command that mends each.
 
     Without --url it looks at this machine and at a data directory, and if a service has that open
-    it asks it, where the settings say that it listens. With --url alone it only asks. Nothing is
-    changed by looking. Exit code 1: something FAILs.
+    it asks it, where the settings say that it listens, by a name that its certificate has. With
+    --url alone it only asks. Nothing is changed by looking. Exit code 1: something FAILs.
     """
     aside = console(stderr=True)
     watched = aside.is_terminal and bool(aside.color_system) and not as_json
@@ -78,6 +76,7 @@ def _looks(
     yield from found
     if any(look.state == "FAIL" for look in found):
         return  # what follows needs what is missing
+    from aiops.cli.reaching import reached
     from aiops.service.checkup import files, in_use, started
     from aiops.service.paths import Paths
     from aiops.service.settings import read_settings
@@ -89,23 +88,16 @@ def _looks(
     if url is None and not in_use(Paths(settings.data).log):
         yield Look("service", "ok", f"none runs on {settings.data}; only files were looked at")
         return
-    yield from asked(Api(url or _where(settings), token, ca))
-
-
-def _where(settings: Settings) -> str:
-    """Return the URL at which a service of these settings is reached from this machine."""
-    listen = settings.listen
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
-    scheme = "http" if listen.tls_cert is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}"
+    here = reached(settings)
+    yield from asked(Api(url or here.url, token, ca or (here.ca if url is None else None)))
 
 
 def asked(api: Api) -> Iterator[Look]:
     """Ask a service how it is."""
     try:
         answer = api.ask("/readyz")
-    except InputError as error:
-        yield Look("service", "FAIL", str(error).partition(";")[0], "aiops serve")
+    except Unreached as error:
+        yield Look("service", "FAIL", error.what, error.mend)
         return
     yield pulse.ready(answer.status, answer.json)
     if not api.token:
