@@ -16,6 +16,8 @@ MESSAGES_MAX = 1 << 18
 """Of one body. The library takes up to 200 bytes for one, so these stay below 64 MiB; ten thousand
 points with ten attributes each have 230,000."""
 
+MESSAGES = "messages (points, attributes, values)"
+
 _AS_BYTES = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 _FIXED = (
     FieldDescriptor.TYPE_DOUBLE,
@@ -41,11 +43,18 @@ class Shape:
         """Name of the message."""
         return str(self.message.DESCRIPTOR.name)
 
+    @property
+    def inner(self) -> frozenset[str]:
+        """Names, in JSON too, of all fields in it that are messages."""
+        fields = (field for type_ in _types(self.message.DESCRIPTOR) for field in type_.fields)
+        found = (field for field in fields if field.message_type is not None)
+        return frozenset(name for field in found for name in (field.name, field.json_name))
+
     def count(self, body: bytes, most: int = MESSAGES_MAX) -> int:
         """Return how many messages a body holds, or why it cannot be read; see the kernel."""
         return count_messages(np.frombuffer(body, np.uint8), self.child, 0, most)
 
-    def parsed(self, body: bytes, most: int = MESSAGES_MAX) -> Any:
+    def parsed(self, body: bytes, most: int = MESSAGES_MAX, of: str = MESSAGES) -> Any:
         """Return a body as a message, if it holds no more messages than are allowed.
 
         Raises
@@ -58,8 +67,7 @@ class Shape:
         count = self.count(body, most)
         if count > most:
             raise TooLarge(
-                f"more than {most} messages (points, attributes, values) in one {self.name}; "
-                "send them in several"
+                f"more than {most} {of} in one message ({self.name}); send them in several"
             )
         if count < 0:
             raise DecodeError("groups" if count == GROUPED else "damaged, cut short or too deep")
@@ -68,15 +76,12 @@ class Shape:
 
 def shape_of(message: Any) -> Shape:
     """Return the shape of a class of messages, from its descriptor."""
-    types: list[Descriptor] = [message.DESCRIPTOR]
-    place = {message.DESCRIPTOR.full_name: 0}
+    types = _types(message.DESCRIPTOR)
+    place = {type_.full_name: at for at, type_ in enumerate(types)}
     cells: list[tuple[int, int, int]] = []
-    for at, type_ in enumerate(types):  # which grows
+    for at, type_ in enumerate(types):
         for field in type_.fields:
             inner = field.message_type
-            if inner is not None and inner.full_name not in place:
-                place[inner.full_name] = len(types)
-                types.append(inner)
             what = PLAIN if inner is None else place[inner.full_name]
             if inner is None and field.is_repeated and field.type not in _FIXED:
                 what = REPEATED if field.type in _AS_BYTES else PACKED
@@ -85,3 +90,16 @@ def shape_of(message: Any) -> Shape:
     for at, number, what in cells:
         child[at, number] = what
     return Shape(message, child)
+
+
+def _types(outer: Descriptor) -> list[Descriptor]:
+    """Return a type of messages, and all that one can hold."""
+    found = {outer.full_name: outer}
+    left = [outer]
+    while left:
+        for field in left.pop().fields:
+            inner = field.message_type
+            if inner is not None and inner.full_name not in found:
+                found[inner.full_name] = inner
+                left.append(inner)
+    return list(found.values())

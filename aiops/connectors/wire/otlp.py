@@ -23,12 +23,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags
 
-from aiops.connectors.wire.build import Builder
+from aiops.connectors.wire.build import EXAMPLE, Builder
 from aiops.connectors.wire.decoded import READINGS, Decoded
-from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.limits import MIB, Limits
 from aiops.connectors.wire.messages import Shape, shape_of
 from aiops.connectors.wire.naming import excess
-from aiops.connectors.wire.otlp_attributes import Series, Spelling, text_of
+from aiops.connectors.wire.otlp_attributes import Room, Series, Spelling, text_of
 from aiops.errors import PayloadError, TooLarge
 
 NO_DEVICE = "no device: set the resource attribute host.name (or device.id, host.id, k8s.node.name)"
@@ -38,8 +38,16 @@ DEPTH = 64
 NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 METRICS, LOGS = shape_of(ExportMetricsServiceRequest), shape_of(ExportLogsServiceRequest)
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-CELLS = 8
+TS_END = 1 << 63
+_CUMULATIVE, _NUMBERS = frozenset({"gauge", "summary"}), frozenset({"gauge", "sum"})
+POINTS_MAX = 1 << 16
+"""Of one body, with its resources, scopes, metrics and quantiles."""
+CELLS = 40
 """What each object of a JSON body counts as: empty ones take three bytes, and time all the same."""
+VALUES = 4
+"""Values, and names, of a JSON body for each object it may have: one takes up to 100 bytes."""
+JSON_MAX = 6 * MIB
+"""Bytes of a JSON body; as text it takes up to four times as much."""
 MESSAGE = 1000
 """Characters of an answer's message."""
 
@@ -61,17 +69,17 @@ def decode_metrics(body: bytes, recv_ns: int, limits: Limits, json: bool = False
     """
     request = _parse(METRICS, body, limits, json)
     build = Builder(limits)
-    counted = _Counted(limits)
+    counted, names, room = _Counted(limits), _Names(limits), Room()
     for resource in counted(request.resource_metrics):
-        spelling = Spelling(resource.resource.attributes, limits)
+        spelling = Spelling(resource.resource.attributes, limits, room)
         for scope in counted(resource.scope_metrics):
             of_scope = spelling.within(scope.scope.attributes)
+            points = _Points(build, counted, names, of_scope, recv_ns)
             for metric in counted(scope.metrics):
                 kind = metric.WhichOneof("data")
                 if kind is not None:
                     data = getattr(metric, kind)
-                    points = _Points(build, limits, of_scope, metric.name, recv_ns)
-                    points.take(kind, data, counted(data.data_points))
+                    points.take(metric.name, kind, data, counted(data.data_points))
     return build.decoded()
 
 
@@ -89,9 +97,9 @@ def decode_logs(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -
     """
     request = _parse(LOGS, body, limits, json)
     build = Builder(limits)
-    counted = _Counted(limits)
+    counted, room = _Counted(limits), Room()
     for resource in counted(request.resource_logs):
-        spelling = Spelling(resource.resource.attributes, limits)
+        spelling = Spelling(resource.resource.attributes, limits, room)
         for scope in counted(resource.scope_logs):
             of_scope = spelling.within(scope.scope.attributes)
             for record in counted(scope.log_records):
@@ -115,7 +123,7 @@ class _Counted:
     """Counts messages of one body: empty ones take two bytes each, and time all the same."""
 
     def __init__(self, limits: Limits) -> None:
-        self.most = self.left = limits.cells // len(READINGS)
+        self.most = self.left = min(limits.cells // len(READINGS), POINTS_MAX)
 
     def __call__(self, messages: Sequence[Any]) -> Sequence[Any]:
         """Return the messages, unless there are more than are allowed."""
@@ -128,29 +136,41 @@ class _Counted:
         return messages
 
 
+class _Names(dict[str, str | None]):
+    """Names of metrics, and in what each is beyond the limits, in words."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits = limits
+
+    def __missing__(self, name: str) -> str | None:
+        found = self[name] = excess(name, {}, self.limits)
+        return found
+
+
 class _Points:
-    """The points of one metric, on their way into a builder."""
+    """The points of the metrics of one scope, on their way into a builder."""
 
     def __init__(
-        self, build: Builder, limits: Limits, spelling: Spelling, name: str, recv_ns: int
+        self, build: Builder, counted: _Counted, names: _Names, spelling: Spelling, recv_ns: int
     ) -> None:
         self.build = build
+        self.counted = counted
+        self.names = names
         self.spelling = spelling
-        self.name = name
         self.recv_ns = recv_ns
-        self.too_long = excess(name, {}, limits)
 
-    def take(self, kind: str, data: Any, points: Sequence[Any]) -> None:
+    def take(self, name: str, kind: str, data: Any, points: Sequence[Any]) -> None:
         """Take the points of a metric's data, which is of a `kind`."""
-        delta = kind not in {"gauge", "summary"} and data.aggregation_temporality == DELTA
+        delta = kind not in _CUMULATIVE and data.aggregation_temporality == DELTA
         more = (("aggregation_temporality", "delta"),) if delta else ()
-        if kind in {"gauge", "sum"}:
-            self._numbers(points, more)
+        if kind in _NUMBERS:
+            self._numbers(name, points, more)
         else:
-            self._distributions(points, more, kind == "summary")
+            self._distributions(name, points, more, kind == "summary")
 
-    def _numbers(self, points: Sequence[Any], more: tuple[tuple[str, str], ...]) -> None:
-        add, series_of, name = self.build.add, self.spelling.series, self.name
+    def _numbers(self, name: str, points: Sequence[Any], more: tuple[tuple[str, str], ...]) -> None:
+        add, series_of, wrong = self.build.add, self.spelling.series, self.names[name]
         for point in points:
             if point.flags & NO_VALUE:
                 continue
@@ -160,28 +180,30 @@ class _Points:
                 self.build.refuse("a point without a value", name)
                 continue
             ts = point.time_unix_nano or self.recv_ns
-            if self._may(series, ts):
-                device, labels, site, cohort, _ = series
+            device, labels, site, cohort, excess_ = series
+            if (device and not wrong and not excess_ and ts < TS_END) or self._may(
+                name, series, ts
+            ):
                 add(device, ts, name, value, labels, site, cohort)
 
     def _distributions(
-        self, points: Sequence[Any], more: tuple[tuple[str, str], ...], summary: bool
+        self, name: str, points: Sequence[Any], more: tuple[tuple[str, str], ...], summary: bool
     ) -> None:
         for point in points:
             if point.flags & NO_VALUE:
                 continue
             series = self.spelling.series(point.attributes, *more)
             ts = point.time_unix_nano or self.recv_ns
-            if not self._may(series, ts):
+            if not self._may(name, series, ts):
                 continue
-            self._add(series, ts, f"{self.name}.count", point.count)
+            self._add(series, ts, f"{name}.count", point.count)
             if summary or point.HasField("sum"):
-                self._add(series, ts, f"{self.name}.sum", point.sum)
+                self._add(series, ts, f"{name}.sum", point.sum)
             if summary:
-                for at in point.quantile_values:
+                for at in self.counted(point.quantile_values):
                     quantile = ("quantile", f"{at.quantile:g}")
                     of_quantile = self.spelling.series(point.attributes, *more, quantile)
-                    self._add(of_quantile, ts, self.name, at.value)
+                    self._add(of_quantile, ts, name, at.value)
             else:
                 self.build.histograms += 1
 
@@ -189,14 +211,14 @@ class _Points:
         device, labels, site, cohort, _ = series
         self.build.add(device, ts, name, value, labels, site, cohort)
 
-    def _may(self, series: Series, ts: int) -> bool:
+    def _may(self, name: str, series: Series, ts: int) -> bool:
         """Say whether a point can be taken; count it as refused if not."""
-        wrong = self.too_long or series.excess
+        wrong = self.names[name] or series.excess
         if wrong:
-            return self.build.refuse(wrong, self.name)
+            return self.build.refuse(wrong, name)
         if not series.device:
-            return self.build.refuse(NO_DEVICE, f"{self.name} {series.labels or ''}")
-        return ts < 1 << 63 or self.build.refuse(TOO_LATE, f"{self.name} {ts}")
+            return self.build.refuse(NO_DEVICE, f"{name} {(series.labels or '')[:EXAMPLE]}")
+        return ts < TS_END or self.build.refuse(TOO_LATE, f"{name} {ts}")
 
 
 # Answers -----------------------------------------------------------------------------------------
@@ -260,9 +282,8 @@ def _written(response: Any, json: bool) -> bytes:
 
 def _parse(shape: Shape, body: bytes, limits: Limits, json: bool) -> Any:
     """Return the body as a message of a shape."""
-    most = limits.cells // CELLS
-    if json and body.count(b"{") > most:
-        raise TooLarge(f"more than {most} objects in one body; send it in several, or as protobuf")
+    if json:
+        _check_json(body, limits)
     try:
         return _from_json(shape.message, body) if json else shape.parsed(body)
     except TooLarge:
@@ -275,8 +296,22 @@ def _parse(shape: Shape, body: bytes, limits: Limits, json: bool) -> Any:
         ) from found
 
 
+def _check_json(body: bytes, limits: Limits) -> None:
+    """Raise `TooLarge` where the parser would take too much; signs in texts are counted too."""
+    most = limits.cells // CELLS
+    wrong = ""
+    if len(body) > JSON_MAX:
+        wrong = f"{len(body)} bytes of JSON in one body, of at most {JSON_MAX}"
+    elif body.count(b"{") > most:
+        wrong = f"more than {most} objects in one body"
+    elif sum(map(body.count, (b",", b":", b"["))) > VALUES * most:
+        wrong = f"more than {VALUES * most} values and names in one body"
+    if wrong:
+        raise TooLarge(f"{wrong}; send it in several, or as protobuf")
+
+
 def _from_json(request: Any, body: bytes) -> Any:
-    told = json_text.loads(body.decode(), object_hook=_without_ids)
+    told = json_text.loads(body.decode(), object_hook=_object)
     if not isinstance(told, dict):
         raise ValueError("it is no object")
     return json_format.ParseDict(
@@ -287,8 +322,22 @@ def _from_json(request: Any, body: bytes) -> Any:
 _IDS = frozenset({"traceId", "spanId", "trace_id", "span_id"})
 
 
-def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
-    """Drop ids of traces: OTLP writes them as hex, where all other bytes are base64."""
+_INNER = METRICS.inner | LOGS.inner
+_NUMBER = 64
+"""Characters of a number told as text, at most."""
+
+
+def _object(message: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as the parser may have it.
+
+    Ids of traces are dropped: OTLP writes them as hex, where all other bytes are base64. A text in
+    place of a message the parser would take for one, and look for a field for each character.
+    """
     for name in _IDS & message.keys():
         del message[name]
+    for name in _INNER & message.keys():
+        told = message[name]
+        for one in told if isinstance(told, list) else (told,):
+            if isinstance(one, str) and len(one) > _NUMBER:
+                raise ValueError(f"{name} is a text, and should be an object")
     return message

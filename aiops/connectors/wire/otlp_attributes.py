@@ -8,8 +8,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from aiops.connectors.wire.limits import Limits
+from aiops.connectors.wire.limits import MIB, Limits
 from aiops.connectors.wire.naming import cohort_of, device_of, excess, labels_json, site_of
+from aiops.errors import TooLarge
+
+SERIES_BYTES_MAX = 40 * MIB
+"""About what the series of one body may take: points need few bytes to share long attributes."""
+SERIES_BYTES = 1000
+"""What one takes besides its labels, about."""
 
 
 class Series(NamedTuple):
@@ -24,6 +30,29 @@ class Series(NamedTuple):
     """In what it is beyond the limits, in words."""
 
 
+class Room:
+    """What is left for series of one body."""
+
+    def __init__(self, most: int = SERIES_BYTES_MAX) -> None:
+        self._left = most
+
+    def take(self, labels: str | None) -> None:
+        """Take the room of a series with these labels; they are held up to four times.
+
+        Raises
+        ------
+        TooLarge
+            There is none left.
+        """
+        self._left -= SERIES_BYTES + 4 * len(labels or "")
+        if self._left < 0:
+            raise TooLarge(
+                "too many series in one payload, or too long attributes; send them in several "
+                f"(a series counts as {SERIES_BYTES} bytes and four times its attributes, of "
+                f"{SERIES_BYTES_MAX} for all)"
+            )
+
+
 class Spelling:
     """Attributes of a resource, or of a scope in it, with those of its points.
 
@@ -32,9 +61,15 @@ class Spelling:
     """
 
     def __init__(
-        self, attributes: Sequence[Any], limits: Limits, outer: Spelling | None = None
+        self,
+        attributes: Sequence[Any],
+        limits: Limits,
+        room: Room,
+        outer: Spelling | None = None,
     ) -> None:
         self._limits = limits
+        self._room = room
+        self._bare: Series | None = None
         self._many: int = len(attributes) + (outer._many if outer else 0)
         own = {} if self._is_beyond(0) else {one.key: text_of(one.value) for one in attributes}
         self._told: dict[str, str] = outer._told | own if outer else own
@@ -43,10 +78,19 @@ class Spelling:
 
     def within(self, attributes: Sequence[Any]) -> Spelling:
         """Return the spelling of a scope that has attributes of its own."""
-        return Spelling(attributes, self._limits, self)
+        return Spelling(attributes, self._limits, self._room, self)
 
     def series(self, attributes: Sequence[Any], *more: tuple[str, str]) -> Series:
-        """Return what attributes of a point say, and `more` labels."""
+        """Return what attributes of a point say, and `more` labels.
+
+        Raises
+        ------
+        TooLarge
+            There is no room for another series.
+        """
+        is_bare = not (attributes or more)
+        if is_bare and self._bare is not None:
+            return self._bare
         if self._is_beyond(len(attributes)):
             many = f"more than {self._limits.labels} attributes"
             return Series(self._device, None, None, None, many)
@@ -61,6 +105,9 @@ class Spelling:
             known = self._known[key] = Series(
                 device, labels_json(told), site_of(told), cohort_of(told), beyond
             )
+            self._room.take(known.labels)
+            if is_bare:
+                self._bare = known
         return known
 
     def _is_beyond(self, more: int) -> bool:

@@ -27,6 +27,8 @@ MS_NS = 1_000_000
 MINUTE_NS = 60_000_000_000
 VERSION = 1
 PAYLOAD = shape_of(Payload)
+METRICS_MAX = 1 << 15
+"""Of one message; a name, remembered, takes some hundred bytes."""
 
 
 class Command(NamedTuple):
@@ -273,13 +275,11 @@ def _topic(topic: str, limits: Limits) -> Topic | None:
 
 
 def _payload(payload: bytes, limits: Limits) -> Payload:
+    most = min(METRICS_MAX, limits.cells // len(READINGS) - 1)  # and that it is connected
     try:
-        message: Payload = PAYLOAD.parsed(payload)
+        message: Payload = PAYLOAD.parsed(payload, most, "metrics")
     except DecodeError as found:
         raise PayloadError(f"the payload is none of Sparkplug B: {found}") from found
-    most = limits.cells // len(READINGS) - 1  # and that it is connected
-    if len(message.metrics) > most:
-        raise TooLarge(f"more than {most} metrics in one message; send them in several")
     return message
 
 

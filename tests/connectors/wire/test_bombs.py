@@ -17,11 +17,15 @@ from tests.connectors.wire.encoders import arrow_stream
 MEASURE = """
 import os, resource, sys, time
 from pathlib import Path
-from aiops.connectors.wire import arrow, influx, limits, ndjson, remote_write
+from functools import partial
+from aiops.connectors.wire import arrow, influx, limits, ndjson, otlp, remote_write, sparkplug
 from aiops.errors import PayloadError
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+def of_sparkplug(body, recv_ns, bounds):
+    return sparkplug.Sparkplug(bounds).take("spBv1.0/g/NBIRTH/n", body, recv_ns)[0]
 
 def attempt(decode, body, encoding):
     try:
@@ -38,6 +42,10 @@ decoders = {
     "influx": influx.decode,
     "v1": remote_write.decode_v1,
     "v2": remote_write.decode_v2,
+    "metrics": otlp.decode_metrics,
+    "logs": otlp.decode_logs,
+    "metrics_json": partial(otlp.decode_metrics, json=True),
+    "sparkplug": of_sparkplug,
 }
 for decode in decoders.values():  # whatever is loaded or compiled at first
     attempt(decode, b"[]", "")
@@ -94,6 +102,32 @@ def references(each: int, n: int) -> bytes:
     return symbols + pb.Request(timeseries=[series]).SerializeToString() * n
 
 
+MIB = 1 << 20
+
+
+def inside(body: bytes, *path: int) -> bytes:
+    """Return a message in fields of others, the outermost first."""
+    for field in reversed(path):
+        size, length = len(body), b""
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        body = bytes([field << 3 | 2]) + length + bytes([size]) + body
+    return body
+
+
+def points(body: bytes) -> bytes:
+    """Return OTLP metrics: the data of an exponential histogram."""
+    return inside(body, 1, 2, 2, 10)
+
+
+def counts(n: int) -> bytes:
+    return inside(bytes(n - 64), 1, 8, 2)
+
+
+def told(one: bytes, n: int) -> bytes:
+    return b'{"resourceMetrics":[' + b",".join([one] * n) + b"]}"
+
+
 BOMBS = {
     "gzip": ("ndjson", "gzip", lambda: gzip_of(64), "TooLarge"),
     "many empty gzip members": ("ndjson", "gzip", lambda: gzip.compress(b"") * 100_000, "0 rows"),
@@ -123,6 +157,28 @@ BOMBS = {
     "series without samples": ("v1", "", lambda: b"\n\x00" * (1 << 22), "TooLarge"),
     "one long symbol, referred to": ("v2", "", lambda: references(126, 15_000), "TooLarge"),
     "nothing but references": ("v2", "", lambda: references(128, 30_000), "TooLarge"),
+    "messages of nothing": ("metrics", "gzip", lambda: gzip.compress(b"\n\0" * MIB, 1), "TooLarge"),
+    "logs of nothing": ("logs", "", lambda: inside(b"\x12\0" * (3 << 20), 1, 2), "TooLarge"),
+    "points of nothing": ("metrics", "", lambda: points(b"\n\0" * (3 << 20)), "TooLarge"),
+    "nothing, and then damage": ("metrics", "", lambda: b"\n\0" * (3 << 20) + b"\n", "TooLarge"),
+    "counts of a byte": ("metrics", "", lambda: points(counts(7 << 20)), "TooLarge"),
+    "as many counts as are taken": ("metrics", "", lambda: points(counts(1 << 20)), "0 rows, 1"),
+    "names of an entity": (
+        "metrics",
+        "",
+        lambda: inside(b"\x1a\0" * (3 << 20), 1, 1, 3),
+        "TooLarge",
+    ),
+    "metrics of nothing": ("sparkplug", "", lambda: b"\x12\0" * (4 << 20), "TooLarge"),
+    "objects of nothing": ("metrics_json", "", lambda: told(b"{}", 2 << 20), "TooLarge"),
+    "objects of nothing, as are taken": ("metrics_json", "", lambda: told(b"{}", 60_000), "0 rows"),
+    "lists of nothing": ("metrics_json", "", lambda: told(b"[]", 2 << 20), "TooLarge"),
+    "one wide character": (
+        "metrics_json",
+        "",
+        lambda: told(b'"' + b"x" * (6_290_000) + "\U0001f600".encode() + b'"', 1),
+        "PayloadError",
+    ),
 }
 
 

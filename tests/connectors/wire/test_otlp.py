@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from aiops.connectors.wire.decoded import LOGS, READINGS
 from aiops.connectors.wire.limits import Limits
 from aiops.connectors.wire.otlp import (
+    JSON_MAX,
     NO_DEVICE,
     decode_logs,
     decode_metrics,
@@ -408,7 +409,8 @@ def nested(depth: int) -> bytes:
 
 @pytest.mark.parametrize("depth", [40, 90, 2000, 200_000])
 def test_a_body_that_is_too_deep_is_refused(depth):
-    with pytest.raises(PayloadError, match="ExportMetricsServiceRequest in JSON"):
+    said = "ExportMetricsServiceRequest in JSON" if depth < 100_000 else "objects in one body"
+    with pytest.raises(PayloadError, match=said):
         decode_metrics(nested(depth), NOW, LIMITS, json=True)
     inner = b""
     for _ in range(min(depth, 2000)):
@@ -454,9 +456,73 @@ def test_more_messages_than_allowed_are_too_many_before_any_is_read(body):
 
 def test_more_objects_of_json_than_allowed_are_too_many_before_any_is_read():
     body = b'{"resourceMetrics":[' + b",".join([b"{}"] * 1000) + b"]}"
-    assert decode_metrics(body, NOW, Limits(cells=8 * 1001), json=True).tables == ()
+    assert decode_metrics(body, NOW, Limits(cells=40 * 1001), json=True).tables == ()
     with pytest.raises(TooLarge, match="more than 1000 objects"):
-        decode_metrics(body, NOW, Limits(cells=8 * 1000), json=True)
+        decode_metrics(body, NOW, Limits(cells=40 * 1000), json=True)
+
+
+@pytest.mark.parametrize("one", [b"1,", b"[],", b'"":1,'])
+def test_more_values_of_json_than_allowed_are_too_many_before_any_is_read(one):
+    with pytest.raises(TooLarge, match="more than 40 values and names"):
+        decode_metrics(one * 41, NOW, Limits(cells=40 * 10), json=True)
+
+
+@pytest.mark.parametrize("where", ['{"resource": %s}', '{"scopeMetrics": [%s]}', "%s"])
+def test_a_text_in_place_of_a_message_is_not_looked_into(where):
+    body = '{"resourceMetrics": [' + where % ('"' + "x" * 100 + '"') + "]}"
+    with pytest.raises(PayloadError, match="is a text, and should be an object"):
+        decode_metrics(body.encode(), NOW, LIMITS, json=True)
+
+
+def test_a_body_of_json_that_is_too_long_is_said_to_be_smaller_as_protobuf():
+    with pytest.raises(TooLarge, match="or as protobuf"):
+        decode_metrics(b" " * (JSON_MAX + 1), NOW, LIMITS, json=True)
+    with pytest.raises(PayloadError, match="in JSON"):
+        decode_metrics(b" " * JSON_MAX, NOW, LIMITS, json=True)
+
+
+def distinct(n: int, length: int) -> bytes:
+    """As many points, each a series of its own, of a resource with an attribute of this length."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    for key, value in {"host.name": "gw-1", "note": "x" * length}.items():
+        resource.resource.attributes.add(key=key).value.string_value = value
+    points = resource.scope_metrics.add().metrics.add(name="t").gauge.data_points
+    for k in range(n):
+        points.add(as_double=1.0).attributes.add(key="k").value.string_value = str(k)
+    return request.SerializeToString()
+
+
+def test_series_that_share_long_attributes_are_too_many_sooner():
+    assert decode_metrics(distinct(2000, 4000), NOW, LIMITS).samples == 2000
+    assert decode_metrics(distinct(3000, 2000), NOW, LIMITS).samples == 3000
+    with pytest.raises(TooLarge, match="too many series in one payload"):
+        decode_metrics(distinct(3000, 4000), NOW, LIMITS)
+
+
+def test_ten_thousand_points_with_attributes_are_taken():
+    request = ExportMetricsServiceRequest.FromString(distinct(10_000, 100))
+    for point in request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points:
+        for k in range(9):
+            point.attributes.add(key=f"attribute.{k}").value.string_value = "a value of it"
+    assert decode_metrics(request.SerializeToString(), NOW, LIMITS).samples == 10_000
+
+
+def test_quantiles_count_like_points():
+    summary = b"".join([b"\x32\x00"] * 5000)
+    body = wrapped(1, wrapped(2, wrapped(2, wrapped(11, wrapped(1, summary)))))
+    host = wrapped(1, wrapped(1, b"\x0a\x09host.name\x12\x03\x0a\x01a"))
+    metric = wrapped(2, wrapped(2, b"\x0a\x01t" + wrapped(11, wrapped(1, summary))))
+    with pytest.raises(TooLarge, match="more than 4000 resources"):
+        decode_metrics(wrapped(1, host + metric), NOW, Limits(cells=7 * 4000))
+    assert decode_metrics(body, NOW, Limits(cells=7 * 4000)).rejected == 1  # nobody's: not read
+
+
+def test_groups_and_what_is_cut_short_are_refused_before_anything_is_made():
+    with pytest.raises(PayloadError, match="in protobuf: groups; Content-Type"):
+        decode_metrics(b"\x0a\x00\xa3\x06\xa4\x06", NOW, LIMITS)
+    with pytest.raises(PayloadError, match="in protobuf: damaged"):
+        decode_logs(b"\x0a\x00\x0a\x05", NOW, LIMITS)
 
 
 def test_many_empty_attributes_are_counted_and_not_read():
