@@ -213,6 +213,29 @@ class Guard:
         verdicts = [self._judge(action, memory, size) for action in _in_turn(ordered)]
         return (*notes, *verdicts)
 
+    def withdraw(
+        self,
+        action_id: str,
+        kind: Kind,
+        target: Sequence[str],
+        touched: Sequence[str],
+        memory: GuardMemory,
+    ) -> None:
+        """Give back what an action took of the budgets: it was allowed, and is not done after all.
+
+        It is not allowed a second time. Asking again changes nothing.
+        """
+        allowed_ts = memory.done.get(action_id)
+        if allowed_ts is None:
+            return
+        for scope in memory.spent.get(WEIGHT[kind], {}).values():
+            for device in touched:
+                if scope.get(device) == allowed_ts:
+                    del scope[device]
+        for one in target:
+            if memory.acted.get(f"{kind} {one}") == allowed_ts:
+                del memory.acted[f"{kind} {one}"]
+
     def _judge(self, action: Action, memory: GuardMemory, size: Population) -> Verdict:
         held = (
             self._unfit(action, memory)

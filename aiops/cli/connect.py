@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aiops.cli.asking import Api
+from aiops.cli.came import show
 from aiops.cli.console import command, console, count, emit_json, plain, say, show_table, table
 from aiops.errors import InputError, NotAllowed, SettingsError
 from aiops.telemetry.vocabulary import closest
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from aiops.service.settings import Mqtt, Settings
 
 WAYS = {
     "prometheus": ("prometheus",),
@@ -33,6 +36,17 @@ WAYS = {
     "ndjson": ("telemetry",),
 }
 """Collector -> the protocols by which its telemetry comes, as ``GET /v1/ingest`` names them."""
+FOR = {
+    "prometheus": "Prometheus, by remote write",
+    "vmagent": "vmagent, by remote write",
+    "otel": "an OpenTelemetry Collector, by OTLP over HTTP",
+    "telegraf": "Telegraf",
+    "collectd": "collectd, by write_http",
+    "mqtt": "devices that publish to an MQTT broker, also Sparkplug B",
+    "influx": "whatever writes line protocol",
+    "ndjson": "a script of your own: JSON, a row a line",
+}
+"""Collector -> what it is."""
 WHY = {
     400: "it cannot be read, or is of devices that this token may not write for",
     401: "no token, or one that is unknown, expired or revoked",
@@ -48,19 +62,36 @@ EXIT_NOTHING = 4
 LOOK_S = 1.0
 SETTLE_S = 3.0
 """How long after the first sample the others are waited for."""
-SHOWN = 20
-"""Names of each kind that are shown; --json has all."""
 DEMO = "aiops_demo_"
 """How the token of a demo begins."""
 TO_MAKE = "TOKEN stands for a token that may write"
 URL = "http://127.0.0.1:8470"
+KNOWN_PAGES = 20
+"""So many pages of known devices are read, to say which are new."""
+PAGE = 1000
 
 
 def connect(
     collector: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(WAYS)}.", metavar="COLLECTOR")
-    ],
-    url: Annotated[str, typer.Option(help="Where the service is.", metavar="URL")] = URL,
+        str | None,
+        typer.Argument(
+            help=f"One of {', '.join(WAYS)}; without one these are listed.",
+            metavar="COLLECTOR",
+            show_default=False,
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help=f"Where the service is; by default {URL}.", metavar="URL"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings of the service, for its URL, CA and broker.", metavar="FILE"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Wait until this one is heard, whoever else is.", metavar="ID"),
+    ] = None,
     token: Annotated[
         str,
         typer.Option(
@@ -80,7 +111,11 @@ def connect(
         ),
     ] = "",
     ca: Annotated[
-        Path | None, typer.Option(help="Whose certificates are believed (PEM).", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Whose certificates are believed (PEM), here and by the collector.",
+            metavar="FILE",
+        ),
     ] = None,
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for the first sample.", min=0.0, metavar="S")
@@ -90,23 +125,34 @@ def connect(
 ) -> None:
     """Print what to paste into a collector, wait for its first sample, and say what came.
 
-    The snippet alone goes to standard output, progress to standard error. Exit code 4: nothing
-    came in time.
+    To standard output go the snippet and then the report of what came, with --no-wait the snippet
+    alone; progress and advice go to standard error. Exit code 4: nothing came in time.
     """
+    if collector is None:
+        listed(as_json)
+        return
     if collector not in WAYS:
         hint = closest(collector, WAYS)
         raise SettingsError(f"no collector {collector!r}{hint}; there are {', '.join(WAYS)}")
+    broker = None
+    if config is not None:
+        from aiops.cli.reaching import reached
+        from aiops.service.settings import read_settings
+
+        settings = read_settings(config)
+        here = reached(settings)
+        url, ca = url or here.url, ca or (here.ca if url is None else None)
+        broker = _broker(settings)
+    url = url or URL
     api = Api(url, read_token or token, ca)
-    snippet = snippet_of(collector, url, token)
+    snippet = snippet_of(collector, url, token, ca, broker)
     begun = None if no_wait or not api.token else _begun(api, collector)
     if not as_json:
         sys.stdout.write(snippet)
         sys.stdout.flush()
     aside = console(stderr=True)
-    if not as_json and collector != "mqtt" and (not token or token.startswith(DEMO)):
-        what = "This token ends with the demo that printed it" if token else TO_MAKE
-        say(aside, f"{what}. Make one that lasts where the service runs:")
-        command(aside, f"aiops keys make {collector} --role ingest --device 'gw-*'", "  ")
+    if not as_json:
+        _advise(aside, collector, token, ca, device)
     if begun is None:
         if as_json:
             emit_json({"collector": collector, "snippet": snippet})
@@ -118,11 +164,15 @@ def connect(
         )
     if collector == "mqtt" and not as_json:
         _brokers(aside, begun["brokers"])
+    before = _known(api)
     try:
-        found = _wait(api, collector, begun, wait, aside, quiet=as_json)
+        found = _wait(api, collector, begun, wait, aside, device, quiet=as_json)
     except KeyboardInterrupt:
         aside.print(plain("stopped; what comes from now on is taken all the same"))
         raise typer.Exit(130) from None
+    if found is not None and before is not None:
+        here_now = [one["device_id"] for one in found["devices"]["items"]]
+        found["devices"]["new"] = [one for one in here_now if one not in before]
     if as_json:
         emit_json({"collector": collector, "snippet": snippet, "came": found})
     elif found is not None:
@@ -131,20 +181,81 @@ def connect(
         refused = _refused(begun, _came(api, collector, begun["now"]))
         if refused:
             say(aside, f"Of what {collector} sent, {refused}.")
+        who = f" of {device}" if device else ""
         say(
             aside,
-            f"Nothing came from {collector} within {wait:g} s. Its own log says what it was "
+            f"Nothing{who} came from {collector} within {wait:g} s. Its own log says what it was "
             "answered; what was refused says:",
         )
-        command(aside, f"aiops doctor --url {url}", "  ")
+        believed = "" if ca is None else f" --ca {ca}"
+        command(aside, f"aiops doctor --url {url}{believed}", "  ")
         raise typer.Exit(EXIT_NOTHING)
 
 
-def snippet_of(collector: str, url: str, token: str = "") -> str:
-    """Return what to paste; without a token it says TOKEN."""
+def listed(as_json: bool) -> None:
+    """Print for which collectors there is something to paste."""
+    if as_json:
+        emit_json(FOR)
+        return
+    screen = console()
+    say(screen, "What sends the telemetry? There is something to paste for:")
+    shown = table("", ["collector", "what it is"], wrap=["what it is"])
+    for name, what in FOR.items():
+        shown.add_row(name, what)
+    show_table(screen, shown)
+    screen.print()
+    command(screen, "aiops connect prometheus", "For example: ")
+
+
+def _broker(settings: Settings) -> Mqtt | None:
+    return settings.mqtt[0] if settings.mqtt else None
+
+
+def snippet_of(
+    collector: str,
+    url: str,
+    token: str = "",
+    ca: Path | None = None,
+    broker: Mqtt | None = None,
+) -> str:
+    """Return what to paste; without a token it says TOKEN.
+
+    `ca` is a file of certificates that the collector is to believe, `broker` the one that the
+    service listens to. Lines of a snippet that begin with a question mark are for a `ca`.
+    """
     told = resources.files("aiops.cli").joinpath("snippets", f"{collector}.txt").read_text("utf-8")
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return Template(told).substitute(url=url.rstrip("/"), token=token or "TOKEN", now=now)
+    host, port, tls = "127.0.0.1", 1883, False
+    if collector == "mqtt":
+        ca = None  # that is the service's, and this is of a broker
+        if broker is not None:
+            host, port, tls, ca = broker.host, broker.port, broker.tls, broker.ca
+    lines = told.splitlines(keepends=True)
+    kept = [line.removeprefix("?") for line in lines if ca or not line.startswith("?")]
+    return Template("".join(kept)).substitute(
+        url=url.rstrip("/"),
+        token=token or "TOKEN",
+        now=now,
+        ca="" if ca is None else ca.resolve(),
+        host=host,
+        port=port,
+        tls=str(tls).lower(),
+    )
+
+
+def _advise(
+    aside: Console, collector: str, token: str, ca: Path | None, device: str | None
+) -> None:
+    """Say what the snippet needs that is not in it."""
+    if collector == "mqtt":
+        return
+    if ca is not None:
+        say(aside, f"Where the collector runs elsewhere, copy {ca} there, and name it there.")
+    if not token or token.startswith(DEMO):
+        what = "This token ends with the demo that printed it" if token else TO_MAKE
+        say(aside, f"{what}. Make one that lasts where the service runs:")
+        made = f"aiops keys make {collector} --role ingest --device '{device or 'gw-*'}'"
+        command(aside, made, "  ")
 
 
 def _begun(api: Api, collector: str) -> dict[str, Any]:
@@ -161,6 +272,20 @@ def _came(api: Api, collector: str, since: str) -> dict[str, Any]:
     if not isinstance(told, dict) or "payloads" not in told:
         raise InputError(f"{api.url} is no service of this version: it has no GET /v1/ingest")
     return told
+
+
+def _known(api: Api) -> frozenset[str] | None:
+    """Return the devices that a service has heard of; None: there are too many to read."""
+    lately = api.get("/v1/ingest")["devices"]["items"]
+    known = {one["device_id"] for one in lately}
+    cursor = None
+    for _ in range(KNOWN_PAGES):
+        page = api.get("/v1/devices", limit=PAGE, cursor=cursor)
+        known.update(one["device_id"] for one in page["items"])
+        cursor = page["next"]
+        if cursor is None:
+            return frozenset(known)
+    return None
 
 
 def _brokers(aside: Console, brokers: list[dict[str, Any]]) -> None:
@@ -191,16 +316,28 @@ def _wait(
     begun: dict[str, Any],
     wait_s: float,
     aside: Console,
+    device: str | None,
     *,
     quiet: bool,
 ) -> dict[str, Any] | None:
-    """Return what came since a moment, soon after the first of it; None: nothing in time."""
+    """Return what came since a moment, soon after the first of it; None: nothing in time.
+
+    If a device is named, its first sample is waited for.
+    """
     since, end = begun["now"], time.monotonic() + wait_s
+    who = f"{device} by {collector}" if device else collector
     watched = aside.is_terminal and bool(aside.color_system) and not quiet
+
+    def has_come() -> bool:
+        came = _came(api, collector, since)
+        if device is None:
+            return bool(came["payloads"]["came"])
+        return any(one["device_id"] == device for one in came["devices"]["items"])
+
     if not watched and not quiet:
-        aside.print(plain(f"waiting for {collector}, at most {wait_s:g} s; Ctrl-C ends it"))
-    with aside.status(f"waiting for {collector} (Ctrl-C ends it)") if watched else nullcontext():
-        while not _came(api, collector, since)["payloads"]["came"]:
+        aside.print(plain(f"waiting for {who}, at most {wait_s:g} s; Ctrl-C ends it"))
+    with aside.status(f"waiting for {who} (Ctrl-C ends it)") if watched else nullcontext():
+        while not has_come():
             left = end - time.monotonic()
             if left <= 0:
                 return None
@@ -209,48 +346,3 @@ def _wait(
             aside.print(plain("the first sample came; waiting for what belongs to it"))
         time.sleep(SETTLE_S)
     return _came(api, collector, since)
-
-
-def show(screen: Console, found: dict[str, Any]) -> None:
-    """Print what came, what it was taken for, and what is missing."""
-    devices = [one["device_id"] for one in found["devices"]["items"]]
-    n, known = found["devices"]["count"], [one for one in found["known"] if one["metrics"]]
-    names = len(found["known"]) + len(found["unknown"])
-    screen.print()
-    more = ", ..." if n > 5 else ""
-    say(
-        screen,
-        f"First samples came from {count(n, 'device')}: {', '.join(devices[:5])}{more}. "
-        f"{len(known):,} of {count(names, 'name')} recognised.",
-    )
-    shown = table("Recognised", ["metric", "sent as", "values"], ["values"], ["metric", "sent as"])
-    for one in known[:SHOWN]:
-        shown.add_row(", ".join(one["metrics"]), one["name"], f"{one['values']:,}")
-    _show(screen, shown, len(known))
-    unused = [(one["name"], one["values"], one["hint"]) for one in found["unknown"]]
-    unused += [
-        (one["name"], one["values"], "known, but not with these labels")
-        for one in found["known"]
-        if not one["metrics"]
-    ]
-    shown = table("Not used", ["sent as", "values", ""], ["values"], ["sent as", ""])
-    for name, values, hint in unused[:SHOWN]:
-        shown.add_row(name, f"{values:,}", hint)
-    _show(screen, shown, len(unused))
-    shown = table("Set aside", ["reason", "count", "why"], ["count"], ["why"])
-    for one in found["set_aside"]:
-        shown.add_row(one["reason"], f"{one['count']:,}", one["why"])
-    show_table(screen, shown)
-    screen.print()
-    for one in found["detectors"]:
-        lacks = " or ".join(" with ".join(group) for group in one["lacks"])
-        here = len(one["has"]) > len(one["elsewhere"]) or not one["has"]
-        has = "has what it needs" if here else "has what it needs from elsewhere, and not from this"
-        said = f"lacks {lacks}: {one['add']}" if lacks else has
-        say(screen, f"{one['detector']} {said}.")
-
-
-def _show(screen: Console, shown: Any, n: int) -> None:
-    show_table(screen, shown)
-    if n > SHOWN:
-        screen.print(plain(f"... and {n - SHOWN:,} more: --json has all"))

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -17,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -70,6 +72,15 @@ class Rows(Table):
     def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
         """Add a row; only `Text` has a style."""
         super().add_row(*(plain(c) if isinstance(c, str) else c for c in cells), **how)
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines of the table, without the blanks that fill the last column."""
+        drawn = (part for part in super().__rich_console__(screen, options))
+        segments = [part for part in drawn if isinstance(part, Segment)]
+        for line in Segment.split_lines(segments):
+            text = "".join(part.text for part in line)
+            yield from Segment.adjust_line_length(line, cell_len(text.rstrip()), pad=False)
+            yield Segment.line()
 
 
 def table(

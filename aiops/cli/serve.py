@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,7 +127,31 @@ def checks_of(settings: Settings) -> tuple[Check, ...]:
         free_bytes=settings.log.stop_free_bytes,
         allow=listen.allow,
     )
-    return start_checks(exposure, KeyStore(Paths(settings.data).keys), apsw.sqlite_lib_version())
+    keys = KeyStore(Paths(settings.data).keys)
+    checks = start_checks(exposure, keys, apsw.sqlite_lib_version())
+    return (*checks, *_rehearsed(settings))
+
+
+def _rehearsed(settings: Settings) -> Iterator[Check]:
+    """Yield what the real parts say of the settings."""
+    from aiops.service.checks import Check
+    from aiops.service.paths import Paths
+    from aiops.service.rehearsal import objections
+
+    why = "It would take telemetry, and judge and tell nothing."
+    state = Paths(settings.data).state
+    mends = {
+        "engine": "edit the settings under [engine], or inventory",
+        "outlets": "edit the settings under [egress], [[webhook]], [[alertmanager]] or "
+        "[[mqtt_commands]]",
+        "state": f"mv {state} {state}.old  # what is in the log is judged again",
+    }
+    found = dict(objections(settings))
+    for name, mend in mends.items():
+        said = found.get(name, "")
+        yield Check(name, not said, said or "fits the settings", why, mend)
+        if said:
+            return  # without it the others cannot be looked at
 
 
 def show_checks(settings: Settings, checks: tuple[Check, ...], as_json: bool) -> None:

@@ -154,6 +154,9 @@ class MqttOutlet:
         self._link: _Link | None = None
         self._closed = False
 
+    leaves = TELLS_PEOPLE
+    """Kinds of actions that are none of a device's business: they are not queued for it."""
+
     def deliver(self, message: Message) -> None:
         """Publish a message and wait for the broker's acknowledgements.
 

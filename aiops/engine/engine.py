@@ -326,11 +326,7 @@ class Engine:
         return None if problem is None else solve(problem, self._placement)[0]
 
     def propose(self, actions: Sequence[Action], ts: int) -> tuple[Verdict, ...]:
-        """Judge what somebody else proposes at log time `ts`, ns, by the same guard and budgets.
-
-        The guard remembers it: the same proposals in the same places of the log give the same
-        verdicts.
-        """
+        """Judge what somebody else proposes at log time `ts`, ns, by the same guard and budgets."""
         registry = self.fleet.registry
         size = len(registry)
         everybody = Epoch(
@@ -344,6 +340,13 @@ class Engine:
             self.fleet.media.replaced,
         )
         return tuple(self.guard.admit(actions, self._guarded, ts, self._population(everybody)))
+
+    def withdraw(self, record: Mapping[str, Any]) -> None:
+        """Give back what an action (by its record) took of the budgets, as somebody rejected it."""
+        touched = record["devices"] or record["target"]
+        self.guard.withdraw(
+            record["action_id"], record["kind"], record["target"], touched, self._guarded
+        )
 
     def _pose(self, size: int, clock: int, end: int) -> PlacementProblem | None:
         """Pose placement to `size` identities at `clock`, as the epoch ending at `end` closes."""

@@ -95,7 +95,7 @@ class Outlet(Protocol):
 
     name: str
     kinds: frozenset[str]
-    """Kinds of messages it takes."""
+    """Kinds of messages it takes. Of actions it may leave some: a frozenset ``leaves`` of kinds."""
 
     def deliver(self, message: Message) -> None:
         """Hand a message over; the same one may come again, and must then change nothing.

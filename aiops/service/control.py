@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
 from aiops.alerts.finding import content_id
@@ -22,10 +21,16 @@ from aiops.engine.engine import Step
 from aiops.engine.ports import LogRecord, Message, Outlet, Position
 from aiops.errors import CheckpointError, DeliveryError
 from aiops.service import ledger
+from aiops.service.records import Records
 
 FORMAT = "1"
 QUARANTINE_ROWS = 100_000
 """The newest are kept."""
+
+RECORD_ROWS = 1_000_000
+DONE_ROWS = 100_000
+"""Likewise, of records that newer ones of their subject have replaced, and of messages that were
+taken."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -63,12 +68,11 @@ SUBJECT = {
 """Kind of record -> what stays the same while its state changes."""
 MESSAGE = {"findings": "finding", "incidents": "incident", "actions": "action"}
 _REFUSED = ("reason", "device_id", "part", "ts", "metric", "value")
-FILTERS = ("status", "severity", "rule", "device_id", "site", "cohort")
 
 _encode = msgspec.json.Encoder(enc_hook=lambda value: value.item()).encode
 
 
-class Control:
+class Control(Records):
     """The database beside the log: a sink of the engine, and what the API reads.
 
     Parameters
@@ -96,15 +100,14 @@ class Control:
         automatic: frozenset[str] = frozenset({"notify"}),
         halted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._path = path
         self._takes = {outlet.name: outlet.kinds for outlet in outlets}
+        self._leaves: dict[str, frozenset[str]] = {
+            one.name: getattr(one, "leaves", frozenset()) for one in outlets
+        }
         self._automatic = automatic
         self._halted = halted
         self._lock = threading.RLock()
-        self._writer: int | None = None
-        """The thread that has a transaction open."""
-        self._readers = threading.local()
-        self._db = apsw.Connection(str(path))
+        super().__init__(path)
         self._db.set_busy_timeout(10_000)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -183,18 +186,26 @@ class Control:
             (kind, subject, rows[0][0], status),
         )
         if kind != "actions" or status == "approved":
-            self._queue(kind, record["id"] if kind != "actions" else subject, body, now_ns)
+            id = record["id"] if kind != "actions" else subject
+            self._db.executemany(
+                "INSERT OR IGNORE INTO outbox(outlet, id, kind, created_ns, body)"
+                " VALUES (?,?,?,?,?)",
+                [
+                    (outlet, id, MESSAGE[kind], now_ns, body)
+                    for outlet in self._takers(kind, record)
+                ],
+            )
         return True
 
-    def _queue(self, kind: str, id: str, body: str, now_ns: int) -> None:
+    def _takers(self, kind: str, record: dict[str, Any]) -> list[str]:
+        """Return the outlets that are told of a record."""
         message = MESSAGE.get(kind)
-        for outlet, kinds in self._takes.items():
-            if message in kinds:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO outbox(outlet, id, kind, created_ns, body)"
-                    " VALUES (?,?,?,?,?)",
-                    (outlet, id, message, now_ns, body),
-                )
+        return [
+            outlet
+            for outlet, kinds in self._takes.items()
+            if message in kinds
+            and not (kind == "actions" and record["kind"] in self._leaves[outlet])
+        ]
 
     # Actions ---------------------------------------------------------------------------------
 
@@ -214,6 +225,8 @@ class Control:
             counter = max(int(self.meta("counter") or 0) + 1, now_ns)
             self._set("counter", str(counter))
             moved |= {"counter": counter, "approvers": [who]}
+            if not self._takers("actions", record):
+                moved["state_reason"] = f"{why}; no outlet takes it, so nobody is told"
         moved["id"] = content_id("act-state", record["action_id"], state, who, why)
         if self._take("actions", moved, state, now_ns):
             self._audit(now_ns, who, f"action {state}", record["action_id"], why)
@@ -334,14 +347,6 @@ class Control:
                 end = "sent" if state == "done" else "failed"
                 self._move(action, end, outlet, said or "taken", now)
 
-    def firing(self) -> list[Message]:
-        """Return the incidents that are open."""
-        rows = self._read(
-            "SELECT id, body FROM latest JOIN records USING(seq)"
-            " WHERE latest.kind = 'incidents' AND latest.status = 'firing'"
-        )
-        return [Message(id, "incident", json.loads(body), 0) for id, body in rows]
-
     # Quarantine ------------------------------------------------------------------------------
 
     def set_aside(
@@ -353,6 +358,26 @@ class Control:
                 self._waiting.append(
                     (reason, device_id, "", at_ns or None, "", example, sender, rows)
                 )
+
+    def prune(self) -> None:
+        """Forget the oldest of what is beyond its bound; what stands now and the audit stay."""
+        with self.transaction():
+            self._db.execute(
+                "DELETE FROM outbox WHERE state = 'done' AND seq <="
+                " (SELECT max(seq) FROM outbox) - ?",
+                (DONE_ROWS,),
+            )
+            self._db.execute(
+                "DELETE FROM records WHERE seq <= (SELECT max(seq) FROM records) - ?"
+                " AND seq NOT IN (SELECT seq FROM latest)",
+                (RECORD_ROWS,),
+            )
+
+    def flush(self) -> None:
+        """Write what waits for the quarantine."""
+        if self._waiting:
+            with self.transaction():
+                self._set_aside([])
 
     def _set_aside(self, rows: list[tuple[Any, ...]]) -> None:
         with self._lock:
@@ -384,104 +409,6 @@ class Control:
         digest = ledger.chained(rows[0][0] if rows else "", body)
         self._db.execute("INSERT INTO audit(body, hash) VALUES (?,?)", (body, digest))
 
-    def audit_broken(self) -> int | None:
-        """Return the first entry of the audit that was altered, moved or removed; None: none."""
-        return ledger.first_broken(self._read("SELECT seq, body, hash FROM audit ORDER BY seq"))
-
-    # Reading ---------------------------------------------------------------------------------
-
-    def records(
-        self,
-        kind: str,
-        filters: dict[str, str],
-        *,
-        before: int | None,
-        limit: int,
-        current: bool = False,
-    ) -> list[tuple[int, dict[str, Any]]]:
-        """Return records of a kind with their numbers, newest first, older than `before`."""
-        where, values = ["records.kind = ?"], [kind]
-        for name in FILTERS:
-            if filters.get(name):
-                where.append(f"records.{name} = ?")
-                values.append(filters[name])
-        joined = " JOIN latest USING(seq)" if current else ""
-        if before is not None:
-            where.append(f"records.seq < {int(before)}")
-        rows = self._read(
-            f"SELECT records.seq, body FROM records{joined} WHERE {' AND '.join(where)}"
-            f" ORDER BY records.seq DESC LIMIT {int(limit)}",
-            values,
-        )
-        return [(seq, json.loads(body)) for seq, body in rows]
-
-    def record(self, kind: str, id: str) -> dict[str, Any] | None:
-        """Return a record by its id, or the newest of a subject; None: there is none."""
-        rows = self._read("SELECT body FROM records WHERE kind = ? AND id = ?", (kind, id))
-        return json.loads(rows[0][0]) if rows else self.current(kind, id)
-
-    def current(self, kind: str, subject: str) -> dict[str, Any] | None:
-        """Return the newest record of a subject, or None."""
-        rows = self._read(
-            "SELECT body FROM latest JOIN records USING(seq)"
-            " WHERE latest.kind = ? AND latest.subject = ?",
-            (kind, subject),
-        )
-        return json.loads(rows[0][0]) if rows else None
-
-    def events(self, after: int, limit: int) -> list[tuple[int, str, str]]:
-        """Return number, kind and body of records after the `after`-th, oldest first."""
-        return self._read(
-            "SELECT seq, kind, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-        )
-
-    def last_event(self) -> int:
-        """Return the number of the newest record; 0: none."""
-        return int(self._read("SELECT coalesce(max(seq), 0) FROM records")[0][0])
-
-    def refused(
-        self, filters: dict[str, str], *, before: int | None, limit: int
-    ) -> list[tuple[int, dict[str, Any]]]:
-        """Return what is in quarantine, newest first."""
-        names = ("id", "reason", "device_id", "part", "ts", "metric", "value", "sender", "rows")
-        where, values = ["1"], []
-        for name in ("reason", "device_id", "sender", "metric"):
-            if filters.get(name):
-                where.append(f"{name} = ?")
-                values.append(filters[name])
-        if before is not None:
-            where.append(f"seq < {int(before)}")
-        rows = self._read(
-            f"SELECT seq, {', '.join(names)} FROM quarantine WHERE {' AND '.join(where)}"
-            f" ORDER BY seq DESC LIMIT {int(limit)}",
-            values,
-        )
-        return [(seq, dict(zip(names, row, strict=True))) for seq, *row in rows]
-
-    def audit(self, *, before: int | None, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return entries of the audit, newest first."""
-        names = ("ts_ns", "who", "what", "subject", "said")
-        bound = "" if before is None else f"WHERE seq < {int(before)}"
-        rows = self._read(
-            f"SELECT seq, body, hash FROM audit {bound} ORDER BY seq DESC LIMIT {int(limit)}"
-        )
-        return [
-            (seq, dict(zip(names, json.loads(body), strict=True)) | {"hash": digest})
-            for seq, body, digest in rows
-        ]
-
-    def counts(self) -> dict[str, Any]:
-        """Return how many findings and incidents are open, by severity, and messages by state."""
-        opened = self._read(
-            "SELECT latest.kind, coalesce(records.severity, ''), count(*) FROM latest"
-            " JOIN records USING(seq) WHERE latest.status = 'firing' GROUP BY 1, 2"
-        )
-        waiting = self._read("SELECT outlet, state, count(*) FROM outbox GROUP BY 1, 2")
-        return {
-            "firing": {(kind, severity): n for kind, severity, n in opened},
-            "outbox": {(outlet, state): n for outlet, state, n in waiting},
-        }
-
     # The database ----------------------------------------------------------------------------
 
     @contextmanager
@@ -505,22 +432,5 @@ class Control:
                     self._db.execute("ROLLBACK")
         self.on_commit()
 
-    def meta(self, name: str) -> str | None:
-        """Return a value kept under a name, or None."""
-        rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else None
-
     def _set(self, name: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
-
-    def _read(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read what is committed; within a transaction, also what it has done so far."""
-        if self._writer == threading.get_ident():
-            return self._db.execute(sql, tuple(values)).fetchall()
-        reader = getattr(self._readers, "db", None)
-        if reader is None:
-            reader = self._readers.db = apsw.Connection(
-                str(self._path), flags=apsw.SQLITE_OPEN_READONLY
-            )
-            reader.set_busy_timeout(10_000)
-        return reader.execute(sql, tuple(values)).fetchall()

@@ -110,3 +110,12 @@ def disk(folder: Path) -> Look:
     if typical > SLOW_S:
         return Look("disk", "warn", found, "put the data on a faster disk: --data DIR")
     return Look("disk", "ok", found)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process holds; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except FileNotFoundError:  # no Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
+State = Literal["held", "proposed", "approved", "rejected", "expired", "sent", "failed"]
+"""Of an action; see `aiops.service.ledger`."""
+
 
 class Record(BaseModel):
     """A record; more fields may come with a later version."""
@@ -130,7 +133,7 @@ class Action(Record):
     target: list[str]
     reason: str
     evidence: list[str]
-    state: Literal["held", "proposed", "approved", "rejected", "expired", "sent", "failed"]
+    state: State
     issued_ts: str
     expires_ts: str
 

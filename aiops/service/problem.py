@@ -83,6 +83,6 @@ def problem(refusal: Refusal) -> Response:
         "type": f"urn:aiops:problem:{refusal.status}",
         "title": KINDS.get(refusal.status, "The request failed"),
         "status": refusal.status,
-        "detail": refusal.detail,
+        "detail": refusal.detail.encode("utf-8", "replace").decode(),  # of whatever was asked
     }
     return Response(msgspec.json.encode(body), refusal.status, refusal.headers, MEDIA_TYPE)

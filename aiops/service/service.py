@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
@@ -30,8 +29,6 @@ import structlog
 
 from aiops.connectors.durable.group import AnyFuture, GroupCommit, Receipt, Settled, settle
 from aiops.connectors.durable.log import SegmentedLog
-from aiops.connectors.inventory import read_inventory
-from aiops.connectors.models import make_rules
 from aiops.connectors.wire.decoded import Decoded, Refused
 from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
@@ -47,7 +44,6 @@ from aiops.errors import (
     TooLarge,
 )
 from aiops.fleet import checkpoint
-from aiops.fleet.inventory import Inventory
 from aiops.service import ledger
 from aiops.service.admission import Admission
 from aiops.service.arrivals import Arrival, Arrivals
@@ -57,11 +53,16 @@ from aiops.service.identity import DemoOperator, Identity
 from aiops.service.intake import Intake, Prepared
 from aiops.service.judge import Judge, TimedCheckpoint
 from aiops.service.keys import KeyStore, Principal
+from aiops.service.machine import resident_bytes
+from aiops.service.news import News
 from aiops.service.outlets import make_outlets
 from aiops.service.paths import Paths
+from aiops.service.rehearsal import make_engine
 from aiops.service.settings import Settings
 from aiops.service.warm import warm
 
+PRUNE_S = 600.0
+"""How often old records are forgotten."""
 DECODERS = 2
 """Threads that decode; what they run holds the interpreter's lock for most of its time."""
 SAID_BYTES = 64 << 10
@@ -121,15 +122,8 @@ class Service:
         self.admission = Admission(settings.bounds.in_flight_bytes)
         self.intake = Intake(settings.bounds, settings.engine.columns)
         self.decoders = ThreadPoolExecutor(DECODERS, "decode")
-        inventory = read_inventory(settings.inventory) if settings.inventory else Inventory()
         told = settings.engine
-        self.engine = Engine(
-            make_rules(told.detectors, told.alarm_budget, told.wear_prior),
-            inventory=inventory,
-            layout=None,
-            epoch_s=told.epoch_s,
-            lateness_s=told.lateness_s,
-        )
+        self.engine = make_engine(settings)
         log = settings.log
         self.log = SegmentedLog(
             self.paths.log,
@@ -169,7 +163,7 @@ class Service:
         )
         self.warm = threading.Event()
         self.started_s = time.monotonic()
-        self.changed = _Changed()
+        self.changed = News()
         self.control.on_commit = self._committed
         self.answers: dict[str, tuple[int, asyncio.Future[Any]]] = {}
         """What the engine was asked last, with the record of the log after which."""
@@ -395,7 +389,12 @@ class Service:
     def _beat(self) -> None:
         """Write heartbeats while everybody is silent: epochs close, and replay sees them too."""
         every_s = float(self.settings.engine.epoch_s)
+        prune_s = time.monotonic() + PRUNE_S
         while not self._stopping.wait(min(every_s, 1.0)):
+            self._in_peace(self.control.flush)
+            if time.monotonic() >= prune_s:
+                prune_s = time.monotonic() + PRUNE_S
+                self._in_peace(self.control.prune)
             if time.monotonic() - self._last_record_s < every_s:
                 continue
             self._last_record_s = time.monotonic()  # they do not pile up while nothing is written
@@ -405,6 +404,13 @@ class Service:
                 logger.warning("no heartbeat", because=str(error))
             except LogError:
                 return
+
+    def _in_peace(self, work: Callable[[], None]) -> None:
+        """Do what can wait, such as showing soon what was refused at the door."""
+        try:
+            work()
+        except apsw.Error as error:
+            logger.warning("control.db waits", because=str(error))
 
     # What people say -----------------------------------------------------------------------------
 
@@ -442,6 +448,11 @@ class Service:
         """Take what a person did, in its place in the log."""
         if record.kind != "proposal":
             self._keep(number, record)
+            if record.kind == "rejection":
+                asked = msgspec.json.decode(record.body)["action_id"]
+                rejected = self.control.action(asked)
+                if rejected is not None and rejected["state"] == "rejected":
+                    engine.withdraw(rejected)
             return
         said = msgspec.json.decode(record.body)
         try:
@@ -479,46 +490,3 @@ class Service:
         else:
             self.paths.halt.unlink(missing_ok=True)
         self.control.note(time.time_ns(), who, "halt" if on else "resume", "", "")
-
-
-def resident_bytes() -> int:
-    """Return how much memory this process holds; 0 where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except FileNotFoundError:  # no Linux
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-class _Changed:
-    """Wakes those who wait for new records, in whatever event loop they are."""
-
-    def __init__(self) -> None:
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-        self._lock = threading.Lock()
-        self.count = 0
-        """How often there was something new."""
-
-    def announce(self) -> None:
-        """Wake everybody."""
-        with self._lock:
-            self.count += 1
-            waiting = list(self._waiting)
-        for loop, event in waiting:
-            loop.call_soon_threadsafe(event.set)
-
-    async def wait(self, count: int, timeout_s: float) -> bool:
-        """Return when there is more than `count` told of, or after so long; say which it was."""
-        entry = asyncio.get_running_loop(), asyncio.Event()
-        with self._lock:
-            if self.count != count:
-                return True
-            self._waiting.add(entry)
-        try:
-            await asyncio.wait_for(entry[1].wait(), timeout_s)
-        except TimeoutError:
-            return False
-        finally:
-            with self._lock:
-                self._waiting.discard(entry)
-        return True

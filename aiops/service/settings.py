@@ -6,11 +6,19 @@ for a small machine, and none can be switched off.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,9 +26,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from aiops.actions.action import Kind
 from aiops.errors import FileError, SettingsError
+from aiops.telemetry.layout import NAMES
+from aiops.telemetry.vocabulary import closest
 
 MIB = 1 << 20
+ENV = "AIOPS_"
 MessageKind = Literal["finding", "incident", "action"]
 
 
@@ -48,6 +60,12 @@ class Listen(Section):
     body_s: float = Field(30.0, gt=0)
     idle_s: float = Field(30.0, gt=0)
 
+    @model_validator(mode="after")
+    def _both(self) -> Listen:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both, or neither")
+        return self
+
 
 class Engine(Section):
     """How telemetry is judged; see `aiops run --help`."""
@@ -58,6 +76,17 @@ class Engine(Section):
     lateness_s: int = Field(120, ge=0)
     columns: dict[str, str] = {}
     """Role -> column, where a guess is wrong."""
+
+    @field_validator("columns")
+    @classmethod
+    def _roles(cls, given: dict[str, str]) -> dict[str, str]:
+        for role in given:
+            if role not in NAMES:
+                raise ValueError(
+                    f"no role {role!r}{closest(role, NAMES)}; roles: {', '.join(NAMES)}"
+                )
+        return given
+
     wear_prior: Path | None = None
     checkpoint_rows: int = Field(5_000_000, ge=1)
     checkpoint_s: float = Field(900.0, gt=0)
@@ -162,7 +191,7 @@ class MqttCommands(Broker):
 class Actions(Section):
     """What happens to an action that the guard allows."""
 
-    automatic: tuple[str, ...] = ("notify",)
+    automatic: tuple[Kind, ...] = ("notify",)
     """Kinds that need nobody's approval."""
 
 
@@ -170,7 +199,7 @@ class Settings(BaseSettings):
     """All of it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AIOPS_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENV, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     data: Path = Path("aiops-data")
@@ -216,6 +245,15 @@ def read_settings(path: Path | None = None, **given: Any) -> Settings:
             raise FileError(f"settings {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise FileError(f"settings {path} is no TOML: {error}") from error
+
+    known = {f"{ENV}{name}".upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        section = name.upper().partition("__")[0]
+        if name.upper().startswith(ENV) and "__" in name and section not in known:
+            raise SettingsError(
+                f"the environment sets {name}, and there are no settings "
+                f"{section.removeprefix(ENV).lower()!r}{closest(section, known)}"
+            )
 
     class OfFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)

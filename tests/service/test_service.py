@@ -16,9 +16,10 @@ from aiops.connectors.wire.decoded import Decoded
 from aiops.engine.ports import LogRecord
 from aiops.errors import TooLarge
 from aiops.service.keys import Principal
+from aiops.service.news import News
 from aiops.service.roles import Role
 from aiops.service.routes.access import asked
-from aiops.service.service import Service, Taken, _Changed
+from aiops.service.service import Service, Taken
 from aiops.service.settings import read_settings
 from tests.connectors.durable.power_cut import fast_directory
 from tests.service.running import until
@@ -117,7 +118,7 @@ def test_sending_again_what_is_known_does_not_stop_the_clock(folder: Path) -> No
 
 
 def test_nothing_new_is_missed_between_looking_and_waiting() -> None:
-    changed = _Changed()
+    changed = News()
     count = changed.count
     changed.announce()  # after somebody looked, and before he waits
     assert asyncio.run(changed.wait(count, 1e-3))

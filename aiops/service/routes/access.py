@@ -18,6 +18,7 @@ from aiops.service.models import Problem
 from aiops.service.problem import MEDIA_TYPE, Refusal
 from aiops.service.roles import Role
 from aiops.service.service import Service
+from aiops.telemetry.vocabulary import closest
 
 JSON = "application/json"
 PAGE_MOST = 1000
@@ -50,10 +51,27 @@ def needs(role: Role) -> Any:
     async def check(request: Request) -> Principal:
         who = principal_of(request)
         who.require(role)
+        if role == Role.READ:
+            _only_known(request)
         return who
 
     check.role = role  # type: ignore[attr-defined]  # the table of roles is made from it
     return Depends(check)
+
+
+def _only_known(request: Request) -> None:
+    """Refuse a filter that there is not: whoever misspells one must not hear that all is well.
+
+    Raises
+    ------
+    Refusal
+        The query has another name than those of the route.
+    """
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            there = f"there are {', '.join(sorted(known))}" if known else "there are none"
+            raise Refusal(422, f"nothing is filtered by {name!r}{closest(name, known)}; {there}")
 
 
 AUTH = Depends(_bearer)

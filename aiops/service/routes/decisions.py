@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from aiops.engine.engine import Engine
 from aiops.placement.plan import Plan
 from aiops.placement.whatif import Overlay, what_if
 from aiops.service import models
@@ -36,6 +38,9 @@ from aiops.service.routes.access import (
 router = APIRouter(dependencies=[AUTH])
 READ, FEEDBACK, PROPOSE = needs(Role.READ), needs(Role.FEEDBACK), needs(Role.PROPOSE)
 APPROVE, ADMIN = needs(Role.APPROVE), needs(Role.ADMIN)
+NO_REASON = models.DecisionAsked(reason="")
+ANYTHING = frozenset({"notify", "hold_rollout", "rollback_rollout"})
+"""Kinds of actions whose target is no device, node or workload."""
 PROBLEMS = problems(400, 401, 403, 422, 503)
 ONE = PROBLEMS | problems(404)
 Text = Annotated[str | None, Query(max_length=256)]
@@ -179,7 +184,7 @@ def _finite(told: Any) -> Any:
 )
 async def actions(
     request: Request,
-    state: Annotated[str | None, Query(max_length=32)] = None,
+    state: models.State | None = None,
     device_id: Text = None,
     site: Text = None,
     cohort: Text = None,
@@ -223,11 +228,25 @@ async def propose(
     """Propose an action; the guard judges it, and somebody else approves it."""
     service = service_of(request)
     said = asked_for.model_dump()
+    if asked_for.kind not in ANYTHING:
+        unknown = await asyncio.wrap_future(
+            service.judge.ask(lambda engine: unknown_of(engine, asked_for.target))
+        )
+        if unknown:
+            raise Refusal(422, f"no device, node or workload is called {', '.join(unknown[:5])}")
     seq = await service.say("proposal", who, said)
     found = await run_in_threadpool(service.control.heard, seq)
     if found is None:
         raise Refusal(503, "it is written down, and is judged when the engine runs again")
     return Response(encode(found), 202, media_type=JSON)
+
+
+def unknown_of(engine: Engine, target: list[str]) -> list[str]:
+    """Return the targets that neither telemetry nor the inventory knows."""
+    inventory = engine.inventory
+    declared = {node.id for node in inventory.nodes} | {w.id for w in inventory.workloads}
+    find = engine.fleet.registry.find
+    return [name for name in target if name not in declared and find(name) is None]
 
 
 async def _decide(request: Request, who: Principal, kind: str, id: str, reason: str) -> Response:
@@ -250,7 +269,10 @@ DECIDED = ONE | problems(409)
     "/v1/actions/{id}/approve", tags=["actions"], response_model=models.Action, responses=DECIDED
 )
 async def approve(
-    request: Request, id: Id, decision: models.DecisionAsked, who: Principal = APPROVE
+    request: Request,
+    id: Id,
+    decision: models.DecisionAsked = NO_REASON,
+    who: Principal = APPROVE,
 ) -> Response:
     """Approve what was proposed, by its ``action_id``; not what one proposed oneself."""
     return await _decide(request, who, "approval", id, decision.reason)
@@ -260,7 +282,10 @@ async def approve(
     "/v1/actions/{id}/reject", tags=["actions"], response_model=models.Action, responses=DECIDED
 )
 async def reject(
-    request: Request, id: Id, decision: models.DecisionAsked, who: Principal = APPROVE
+    request: Request,
+    id: Id,
+    decision: models.DecisionAsked = NO_REASON,
+    who: Principal = APPROVE,
 ) -> Response:
     """Reject what was proposed, by its ``action_id``."""
     return await _decide(request, who, "rejection", id, decision.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +46,8 @@ SILENT_S = 15.0
 """After so long without news a stream says that it is still there."""
 STREAMS_MOST = 256
 
-Status = Annotated[str | None, Query(max_length=32, description="firing or resolved.")]
+Status = Annotated[Literal["firing", "resolved"] | None, Query()]
+Severity = Annotated[Literal["info", "low", "warning", "high", "critical"] | None, Query()]
 Text = Annotated[str | None, Query(max_length=256)]
 Id = Annotated[str, Path(max_length=256)]
 
@@ -72,7 +73,7 @@ async def _record(request: Request, kind: str, id: str) -> Response:
 async def findings(
     request: Request,
     status: Status = None,
-    severity: Text = None,
+    severity: Severity = None,
     rule: Text = None,
     device_id: Text = None,
     site: Text = None,
@@ -99,7 +100,7 @@ async def finding(request: Request, id: Id, who: Principal = READ) -> Response:
 async def incidents(
     request: Request,
     status: Status = None,
-    severity: Text = None,
+    severity: Severity = None,
     site: Text = None,
     current: Annotated[bool, Query(description="Only the newest of each incident.")] = True,
     limit: Limit = 100,
@@ -273,10 +274,12 @@ async def events(
     service = service_of(request)
     if service.streams >= STREAMS_MOST:
         raise Refusal(429, f"{STREAMS_MOST} streams are open", retry_after="5")
-    told = last_event_id if last_event_id is not None and last_event_id.isdecimal() else None
-    begin = min(int(told), 2**62) if told is not None else after
-    if begin is None:
-        begin = await run_in_threadpool(service.control.last_event)
+    if last_event_id is not None and not last_event_id.isdecimal():
+        raise Refusal(400, f"Last-Event-ID is {last_event_id!r}, and no number that we gave")
+    begin = after if last_event_id is None else int(last_event_id)
+    newest = await run_in_threadpool(service.control.last_event)
+    # A number that is ahead is of a database that is not here any more.
+    begin = newest if begin is None else min(begin, newest)
 
     async def stream() -> AsyncIterator[bytes]:
         seen = begin
