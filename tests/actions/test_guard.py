@@ -388,3 +388,26 @@ def test_a_verdict_is_a_plain_record():
     assert record["verdict"] == "allowed"
     assert record["action_id"] == verdict.action.id
     assert record["id"] != replace(verdict, reason="another").to_record()["id"]
+
+
+def test_what_is_not_done_after_all_gives_its_budget_back_once() -> None:
+    memory = GuardMemory()
+    first, second = asked(device=0), asked(device=3)
+    assert allowed(GUARD.admit([first, second], memory, NOON, FLEET)) == [first, second]
+    third = asked(device=6)
+    assert not allowed(GUARD.admit([third], memory, NOON + MINUTE, FLEET))
+    for _ in range(2):
+        GUARD.withdraw(first.id, first.kind, first.target, first.touched, memory)
+    assert allowed(GUARD.admit([third], memory, NOON + 2 * MINUTE, FLEET)) == [third]
+    assert not allowed(GUARD.admit([asked(device=9)], memory, NOON + 3 * MINUTE, FLEET))
+    again = GUARD.admit([first], memory, NOON + 4 * MINUTE, FLEET)
+    assert [one.decision for one in again] == ["held"]
+
+
+def test_to_withdraw_what_was_never_allowed_changes_nothing() -> None:
+    memory = GuardMemory()
+    GUARD.admit([asked(device=0)], memory, NOON, FLEET)
+    before = memory.save()
+    stranger = asked(device=1)
+    GUARD.withdraw(stranger.id, stranger.kind, stranger.target, stranger.touched, memory)
+    assert memory.save() == before

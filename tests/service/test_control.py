@@ -419,3 +419,62 @@ def test_an_audit_that_was_touched_is_found_out(folder: Path, how: str) -> None:
     db.close()
     assert control.audit_broken() == 500
     control.close()
+
+
+# Who is told -------------------------------------------------------------------------------------
+
+
+class Devices(Everything):
+    """An outlet that has nothing to do with notes to people."""
+
+    name = "devices"
+    leaves = frozenset({"notify"})
+
+
+def test_an_action_goes_to_whom_it_concerns_and_says_when_that_is_nobody(folder: Path) -> None:
+    control = Control(folder / "control.db", [Devices()])
+    note = Action("notify", ("gw-1",), "worn out", ("fnd-1",), "flash_wear", NOW, NOW + HOUR_NS)
+    record = note.to_record() | {
+        "action_id": note.id,
+        "verdict": "allowed",
+        "verdict_reason": "within budget",
+    }
+    with control.transaction():
+        control._take_verdict(record, NOW)
+    assert control.pending("devices", 10) == []
+    found = control.action(note.id)
+    assert found is not None
+    assert found["state"] == "approved"
+    assert "no outlet takes it" in found["state_reason"]
+    control.close()
+
+
+def test_what_was_refused_at_the_door_is_seen_without_a_step_of_the_engine(folder: Path) -> None:
+    control = control_at(folder / "control.db")
+    control.set_aside("no_device", "key-1", 3, "line 1", at_ns=NOW)
+    assert control.refused({}, before=None, limit=10) == []
+    control.flush()
+    ((_, row),) = control.refused({}, before=None, limit=10)
+    assert (row["reason"], row["rows"]) == ("no_device", 3)
+    control.close()
+
+
+def test_old_records_are_forgotten_and_what_stands_is_not(
+    folder: Path, steps: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = control_at(folder / "control.db")
+    for step in steps:
+        control.write(step, {"seq": 1, "tables": 0})
+    for message in control.pending("desk", 100):
+        control.delivered("desk", message.id)  # actions are sent now, and were approved before
+    firing = control.firing()
+    before = content(folder / "control.db")
+    monkeypatch.setattr("aiops.service.control.RECORD_ROWS", 0)
+    control.prune()
+    after = content(folder / "control.db")
+    assert 0 < len(after["records"]) < len(before["records"])
+    assert after["latest"] == before["latest"]
+    assert after["audit"] == before["audit"]
+    assert control.firing() == firing
+    assert len(control.events(0, 10_000)) == len(after["records"])
+    control.close()
