@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 import subprocess
 import time
@@ -8,7 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from aiops.cli.came import close, folded, show
 from aiops.cli.connect import EXIT_NOTHING, WAYS, snippet_of
 from aiops.service.keys import KeyStore
 from tests.cli.process import aiops, finish, start, succeeds, too_wide
@@ -44,6 +48,112 @@ def test_each_snippet_fits_and_names_address_and_token(collector):
         assert "TOKEN" in snippet_of(collector, "http://h:1")
 
 
+@pytest.mark.parametrize(
+    ("collector", "has"),
+    [
+        ("prometheus", "    tls_config:\n      ca_file: /etc/ca.pem\n"),
+        ("vmagent", "  -remoteWrite.tlsCAFile='/etc/ca.pem' \\\n"),
+        ("otel", "    tls:\n      ca_file: /etc/ca.pem\n"),
+        ("telegraf", '  tls_ca = "/etc/ca.pem"\n'),
+        ("collectd", '    CACert "/etc/ca.pem"\n'),
+        ("influx", "  --cacert '/etc/ca.pem' \\\n"),
+        ("ndjson", "  --cacert '/etc/ca.pem' \\\n"),
+    ],
+)
+def test_a_snippet_names_whose_certificates_are_believed(collector, has):
+    assert has in snippet_of(collector, "https://h:1", "t", Path("/etc/ca.pem"))
+    plain = snippet_of(collector, "https://h:1", "t")
+    assert "ca.pem" not in plain
+    assert "\n?" not in plain
+
+
+def test_the_snippet_of_mqtt_is_of_the_broker_that_the_settings_name(tmp_path):
+    config = tmp_path / "aiops.toml"
+    config.write_text('[[mqtt]]\nhost = "broker.example.org"\nca = "/etc/broker.pem"\n')
+    said = aiops("connect", "mqtt", "--config", config, "--no-wait", cwd=tmp_path)
+    assert said.code == 0
+    told = tomllib.loads(said.out.partition("# 2.")[0])["mqtt"][0]
+    assert (told["host"], told["port"], told["tls"]) == ("broker.example.org", 8883, True)
+    assert told["ca"] == "/etc/broker.pem"
+    assert "mosquitto_pub -h broker.example.org -p 8883" in said.out
+    assert "--cafile '/etc/broker.pem'" in said.out
+
+
+def test_without_a_collector_they_are_listed(tmp_path):
+    said = succeeds("connect", cwd=tmp_path)
+    assert not too_wide(said.out)
+    assert [name for name in WAYS if name not in said.out] == []
+    assert set(succeeds("connect", "--json", cwd=tmp_path).json) == set(WAYS)
+
+
+def report(*devices: str, new: tuple[str, ...] | None = (), name: str = "x", hint: str = "") -> str:
+    found = {
+        "devices": {"count": len(devices), "items": [{"device_id": one} for one in devices]},
+        "known": [],
+        "unknown": [{"name": name, "values": 1, "hint": hint}],
+        "set_aside": [],
+        "detectors": [],
+    }
+    if new is not None:
+        found["devices"]["new"] = list(new)
+    screen = Console(file=io.StringIO(), width=80, color_system=None)
+    show(screen, found)
+    assert not too_wide(screen.file.getvalue())
+    assert all(line == line.rstrip() for line in screen.file.getvalue().splitlines())
+    return screen.file.getvalue()
+
+
+def test_new_devices_come_first_and_others_are_said_to_be_known():
+    told = " ".join(report("gw-1", "gw-9", new=("gw-9",)).split())
+    assert "First samples came from 2 devices. gw-9 was not heard before. gw-1 was heard" in told
+    told = " ".join(report("gw-1", "gw-2").split())
+    assert told.startswith("Samples came from 2 devices. gw-1, gw-2 were heard before. If another")
+    assert "before" not in report("gw-1", new=None)
+
+
+@pytest.mark.parametrize("device", ["localhost", "127.0.0.1", "::1", "localhost.localdomain"])
+def test_a_device_called_localhost_is_warned_of(device):
+    assert f"{device} is no name for a device" in " ".join(report("gw-1", device).split())
+    assert "no name for a device" not in report("gw-1", "10.0.0.1")
+
+
+def test_a_long_name_is_broken_between_its_words():
+    name = "node_hwmon_temp_celsius_of_the_third_sensor_beside_the_press_in_hall_seven"
+    assert "".join(folded(name).split("\n")) == name
+    assert all(line.endswith("_") for line in folded(name).split("\n")[:-1])
+    told = report("gw-1", name=name)
+    assert [one for one in folded(name).split("\n") if one not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint", "said"),
+    [
+        ("go_gc_duration", "did you mean soc_duration or up_duration?", ""),
+        (
+            "uptime.device",
+            "did you mean device.uptime or device.up?",
+            "did you mean device.uptime?",
+        ),
+        ("temp_celcius", "did you mean temp_celsius?", "did you mean temp_celsius?"),
+        ("x", "", ""),
+    ],
+)
+def test_only_a_name_of_the_same_words_is_suggested(name, hint, said):
+    assert close(name, hint) == said
+
+
+def test_a_device_that_is_named_is_waited_for_and_no_other(the_service, tmp_path):
+    asked = ("--url", the_service.url, "--token", the_service.token, "--device", "gw-77")
+    process = waiting("ndjson", *asked, "--wait", 60, cwd=tmp_path)
+    send(the_service, {"device_id": "gw-1", "temp_c": 4})
+    send(the_service, {"device_id": "gw-77", "temp_c": 4})
+    said = finish(process)
+    assert said.code == 0
+    assert re.search(r"gw-77\b.* not heard before", said.words)
+    send(the_service, {"device_id": "gw-1", "temp_c": 4})
+    assert aiops("connect", "ndjson", *asked, "--wait", 0, cwd=tmp_path).code == EXIT_NOTHING
+
+
 def test_snippets_of_toml_are_toml():
     told = tomllib.loads(snippet_of("telegraf", "http://h:1", "t"))
     assert told["outputs"]["influxdb_v2"][0]["urls"] == ["http://h:1"]
@@ -73,20 +183,21 @@ def test_of_a_demo_it_says_that_the_token_will_not_last(the_service, tmp_path):
 
 
 def test_it_waits_for_the_first_sample_and_says_what_came(the_service, tmp_path):
-    send(the_service, {"device_id": "before", "device.uptime": 1})
+    send(the_service, {"device_id": "earlier", "device.uptime": 1})
     process = waiting(
         "ndjson", "--url", the_service.url, "--token", the_service.token, cwd=tmp_path
     )
     send(
         the_service,
-        {"device_id": "gw-1", "temp_c": 41, "froth": 1, "battery.soc_ratio": 7},
-        {"device_id": "gw-2", "temp_c": 42, "froth": 2, "battery.soc_ratio": 0.5},
+        {"device_id": "new-1", "temp_c": 41, "froth": 1, "battery.soc_ratio": 7},
+        {"device_id": "new-2", "temp_c": 42, "froth": 2, "battery.soc_ratio": 0.5},
     )
     said = finish(process)
     assert said.code == 0, said
     assert not too_wide(said.out.partition("END\n\n")[2])
     assert "2 devices" in said.words
-    assert "before" not in said.out
+    assert "earlier" not in said.out
+    assert "new-1, new-2 were not heard before" in said.words
     assert "2 of 3 names recognised" in said.words
     assert "temperature.celsius" in said.out
     assert "froth" in said.out
