@@ -26,8 +26,18 @@ COMMANDS = {
 """Command -> what it is for; its function has its name, in a module of that name."""
 EPILOG = (
     "Exit codes: 0 done, 1 an error, 2 wrong usage or settings, 3 findings (only with "
-    "--fail-on-finding), 4 nothing came (connect), 130 stopped by Ctrl-C, 143 stopped by SIGTERM."
+    "--fail-on-finding), 4 nothing came (connect), 70 its log broke, 78 refused to start (serve), "
+    "130 stopped by Ctrl-C, 143 stopped by SIGTERM (serve, once it starts: 0)."
 )
+EPILOGS = {
+    "serve": "Exit codes: 0 stopped in order, by SIGTERM or Ctrl-C; 1 an error; 2 wrong usage or "
+    "settings; 70 the log could promise nothing more; 78 refused to start, also with --check.",
+    "connect": "Exit codes: 0 it came, or was only printed; 1 an error; 2 wrong usage or "
+    "settings; 4 nothing came in time; 130 stopped by Ctrl-C.",
+    "doctor": "Exit codes: 0 nothing FAILs; 1 something does, or an error; 2 wrong usage or "
+    "settings; 130 stopped by Ctrl-C.",
+}
+"""Command -> its own exit codes, where those of all commands do not fit."""
 # Plain help is folded to the width of the terminal, and its columns are narrow.
 STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
@@ -49,7 +59,7 @@ class Commands(TyperGroup):
             group.epilog = EPILOG
             return group
         alone = typer.Typer(add_completion=False, **STYLE)
-        alone.command(cmd_name, epilog=EPILOG)(function)
+        alone.command(cmd_name, epilog=EPILOGS.get(cmd_name, EPILOG))(function)
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

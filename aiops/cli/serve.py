@@ -15,6 +15,7 @@ import structlog
 import typer
 
 from aiops.cli.console import command, console, emit_json, plain, say, table
+from aiops.cli.signals import Signals
 from aiops.errors import ServeError, SettingsError
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ def serve(
             console(stderr=True).print(plain(line))
         raise typer.Exit(EXIT_CONFIG) from None
     _log_to_stderr()
+    signals = Signals()
+    signals.listen()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(settings))
+        code = runner.run(_serve(settings, signals))
     raise typer.Exit(code)
 
 
@@ -179,7 +182,7 @@ def show_checks(settings: Settings, checks: tuple[Check, ...], as_json: bool) ->
         command(screen, one.fix, "  mend it: ")
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, signals: Signals) -> int:
     """Run the service until it is told to stop; return the exit code."""
     from aiops.service.app import make_app
     from aiops.service.identity import DemoOperator
@@ -197,6 +200,10 @@ async def _serve(settings: Settings) -> int:
     def on_broken(error: BaseException) -> None:
         broken.append(error)
         loop.call_soon_threadsafe(server.stop)
+
+    def on_ready() -> None:
+        if not signals.heard:
+            _banner(server.url, settings, demo.token if demo else None)
 
     os.umask(0o077)
     service = Service(settings, demo=demo, on_broken=on_broken)
@@ -216,8 +223,9 @@ async def _serve(settings: Settings) -> int:
             connections=listen.connections,
         ),
         trusted_proxies=listen.behind_proxy,
-        on_ready=lambda: _banner(server.url, settings, demo.token if demo else None),
+        on_ready=on_ready,
     )
+    signals.call(lambda: loop.call_soon_threadsafe(server.stop))
     service.start()
     listeners = [Listener(service, one) for one in settings.mqtt]
     for listener in listeners:
@@ -226,8 +234,9 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()  # what is there now stays: it need not be looked at again and again
     stop_streams = loop.create_task(_stop_streams(server, service))
     try:
-        await server.serve()
+        await server.serve(signals=False)
     finally:
+        signals.call(None)
         stop_streams.cancel()
         for listener in listeners:
             await asyncio.to_thread(listener.stop)
@@ -268,7 +277,7 @@ def _banner(url: str, settings: Settings, token: str | None) -> None:
     if token is not None:
         screen.print(plain("DEMO: loopback only. The operator's token, until it ends:"))
         screen.print(plain(f"  {token}"), soft_wrap=True)
-        screen.print(plain("Next, with AIOPS_TOKEN set to it: aiops connect, aiops doctor"))
+        screen.print(plain("Next, with AIOPS_TOKEN set to it: aiops connect; aiops doctor"))
     overridden = ", ".join(settings.listen.allow)
     if overridden:
         screen.print(plain(f"ALLOWED TO FAIL: {overridden}", "bold red"))
