@@ -6,7 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -17,10 +17,15 @@ from aiops.errors import SettingsError
 from aiops.service.keys import Credential, KeyStore
 from aiops.service.roles import Role, roles_of
 
+if TYPE_CHECKING:
+    from aiops.service.authority import Entry
+
 keys = typer.Typer(add_completion=False, no_args_is_help=True, **STYLE)
 
 DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 """Letter -> seconds."""
+AUTHORITY = "authority"
+"""Folder of the data directory that holds the authority."""
 LONGEST_S = 100 * DURATION["y"]
 
 Data = Annotated[Path, typer.Option(help="The service's data directory.", metavar="DIR")]
@@ -77,16 +82,30 @@ def make(
 
 
 @keys.command(name="list")
-def list_(data: Data = Path("aiops-data"), as_json: Json = False) -> None:
-    """List all keys, with those that have expired or are revoked."""
-    known = store(data).list()
+def list_(
+    certificates: Annotated[
+        bool, typer.Option("--certificates", help="Only certificates; with --json: theirs.")
+    ] = False,
+    data: Data = Path("aiops-data"),
+    as_json: Json = False,
+) -> None:
+    """List all keys and certificates, with those that have expired or are revoked.
+
+    Certificates are those that the data directory's own authority has issued.
+    """
+    of = store(data)
+    issued = certificates_of(data) if certificates or not as_json else []
+    known = [] if certificates else of.list()
     if as_json:
-        emit_json([record(one) for one in known])
+        emit_json(issued if certificates else [record(one) for one in known])
         return
     screen = console()
-    if not known:
+    if not known and not certificates:
         say(screen, "There is no key yet. One for a gateway, for example:")
         command(screen, "aiops keys make 'gateway of hall 1' --role ingest --device gw-1", "  ")
+    if not issued and certificates:
+        say(screen, "No certificate was issued yet. One for a gateway, for example:")
+        command(screen, "aiops keys certificate gw-1", "  ")
     prose = ["label", "roles", "devices"]
     shown = table("keys", ["id", *prose, "made", "until", "state"], wrap=prose)
     for one in known:
@@ -100,6 +119,10 @@ def list_(data: Data = Path("aiops-data"), as_json: Json = False) -> None:
             day(said["expires"]),
             said["state"],
         )
+    show_table(screen, shown)
+    shown = table("certificates", ["serial", "name", "of", "until", "state"], wrap=["name"])
+    for told in issued:
+        shown.add_row(told["serial"], told["name"], told["of"], day(told["until"]), told["state"])
     show_table(screen, shown)
 
 
@@ -140,6 +163,10 @@ def certificate(
     out: Annotated[
         Path, typer.Option(help="Where certificate and key are written.", metavar="DIR")
     ] = Path("."),
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", help="Also if there is one already; that stays good as long."),
+    ] = False,
     data: Data = Path("aiops-data"),
 ) -> None:
     """Issue a certificate, of an authority that the data directory holds.
@@ -153,12 +180,23 @@ def certificate(
         raise SettingsError(
             f"certificates need {error.name}: pip install 'aiops-edge[serve]'"
         ) from error
+    if re.search(r"[*?\[]", name):
+        raise SettingsError(
+            f"a certificate is of one device, and {name!r} is a pattern; a key may have one: "
+            f"aiops keys make LABEL --role ingest --device '{name}'"
+        )
     lasts_s = seconds(expires)
-    authority = Authority(data / "authority")
-    issue = authority.for_server if server else authority.for_device
-    made = issue(name, lasts_s)
     stem = quote(name, safe=" @+=,")
     written, key = out / f"{stem}.pem", out / f"{stem}.key"
+    before = _good_still(data, name, server, written)
+    if before and not renew:
+        raise SettingsError(
+            f"{name} has a certificate, serial number {before.serial}, good until "
+            f"{before.until:%Y-%m-%d %H:%M} UTC; --renew issues another"
+        )
+    authority = Authority(data / AUTHORITY)
+    issue = authority.for_server if server else authority.for_device
+    made = issue(name, lasts_s)
     write_private(key, made.key)
     written.write_bytes(made.certificate)
     screen = console()
@@ -169,7 +207,48 @@ def certificate(
         ("authority  ", authority.certificate),
     ):
         command(screen, str(path), f"  {what}  ")
+    if before:
+        say(
+            screen,
+            f"The one before, serial number {before.serial}, is good until "
+            f"{before.until:%Y-%m-%d %H:%M} UTC all the same, unless it is revoked.",
+        )
     say(screen, f"Revoke it by its serial number, {made.serial}.")
+
+
+def certificates_of(data: Path) -> list[dict[str, Any]]:
+    """Return what the authority of a data directory has issued, as JSON has it."""
+    if not (data / AUTHORITY).is_dir():
+        return []
+    from aiops.service.authority import issued
+
+    now, of = datetime.now(UTC), store(data)
+    return [
+        {
+            "serial": one.serial,
+            "name": one.name,
+            "of": "host" if one.server else "device",
+            "until": f"{one.until:%Y-%m-%dT%H:%M:%SZ}",
+            "state": "revoked"
+            if of.revoked_certificate(one.serial)
+            else "valid"
+            if now < one.until
+            else "expired",
+        }
+        for one in issued(data / AUTHORITY)
+    ]
+
+
+def _good_still(data: Path, name: str, server: bool, written: Path) -> Entry | None:
+    """Return the certificate of a name that is good longest, also one that only a file has."""
+    from aiops.service.authority import issued, shown
+
+    now, of = datetime.now(UTC), store(data)
+    listed = [one for one in issued(data / AUTHORITY) if (one.name, one.server) == (name, server)]
+    there = shown(written)
+    known = [*listed, *([] if there is None else [there])]
+    good = [one for one in known if now < one.until and not of.revoked_certificate(one.serial)]
+    return max(good, key=lambda one: one.until, default=None)
 
 
 def store(data: Path) -> KeyStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ BACKDATED_S = 300
 _HOST = re.compile(
     r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*"
 )
+REGISTER = "issued.jsonl"
 _VISIBLE = re.compile(r"[!-~]{1,256}")
 
 
@@ -38,13 +40,26 @@ class Issued:
     until: datetime
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What the register has of a certificate that was issued."""
+
+    name: str
+    """Device or host."""
+    server: bool
+    """Whether it is a host's."""
+    serial: str
+    until: datetime
+
+
 class Authority:
     """Issues certificates; its own key and certificate lie in a folder of its own.
 
     Parameters
     ----------
     folder
-        Holds ``ca.pem`` and ``ca.key``; both are made if neither is there.
+        Holds ``ca.pem`` and ``ca.key``; both are made if neither is there. Beside them
+        ``issued.jsonl`` lists what was issued, a certificate a line.
     now
         When it is, UTC; by default what the clock says.
 
@@ -56,6 +71,7 @@ class Authority:
 
     def __init__(self, folder: Path, now: datetime | None = None) -> None:
         self.certificate, self.key = folder / "ca.pem", folder / "ca.key"
+        self.register = folder / REGISTER
         self._now = now or datetime.now(UTC)
         if not self.certificate.exists() and not self.key.exists():
             self._found()
@@ -125,12 +141,12 @@ class Authority:
             )
             .sign(self._signs, hashes.SHA256())
         )
-        return Issued(
-            built.public_bytes(serialization.Encoding.PEM),
-            _pem(key),
-            f"{built.serial_number:x}",
-            until,
-        )
+        serial = f"{built.serial_number:x}"
+        server = usage == ExtendedKeyUsageOID.SERVER_AUTH
+        entry = {"name": name, "server": server, "serial": serial, "until": until.isoformat()}
+        with open(self.register, "a", encoding="utf-8") as register:  # before anybody has it
+            register.write(json.dumps(entry) + "\n")
+        return Issued(built.public_bytes(serialization.Encoding.PEM), _pem(key), serial, until)
 
     def _found(self) -> None:
         """Make the authority itself."""
@@ -159,6 +175,39 @@ class Authority:
             .not_valid_after(until)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )
+
+
+def issued(folder: Path) -> list[Entry]:
+    """Return what the authority in a folder has issued, oldest first; nothing if there is none.
+
+    Raises
+    ------
+    FileError
+        The register cannot be read.
+    """
+    path = folder / REGISTER
+    try:
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        read = [json.loads(line) for line in lines]
+        return [
+            Entry(one["name"], one["server"], one["serial"], datetime.fromisoformat(one["until"]))
+            for one in read
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{path} cannot be read ({error}); move it away: what it lists stays valid"
+        ) from error
+
+
+def shown(path: Path) -> Entry | None:
+    """Return what a file of a certificate holds; None: there is none, or it holds another thing."""
+    try:
+        read = x509.load_pem_x509_certificate(path.read_bytes())
+        usage = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return None
+    server = ExtendedKeyUsageOID.SERVER_AUTH in usage
+    return Entry(path.stem, server, f"{read.serial_number:x}", read.not_valid_after_utc)
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -113,6 +113,52 @@ def test_a_certificate_is_issued_and_its_key_is_its_owners_only(run, tmp_path):
         run("certificate", "gw 1")
 
 
+def serial(said) -> str:
+    return said.stdout.split()[-1].rstrip(".")
+
+
+def test_a_certificate_is_not_issued_again_by_mistake(run, tmp_path):
+    first = serial(run("certificate", "gw-1"))
+    before = (tmp_path / "gw-1.pem").read_bytes()
+    for out in (".", "elsewhere"):
+        with pytest.raises(SettingsError, match=f"serial number {first}, good until 20.*--renew"):
+            run("certificate", "gw-1", "--out", out)
+    assert (tmp_path / "gw-1.pem").read_bytes() == before
+    run("certificate", "gw-1", "--server", "--out", "hosts")  # of a host: another thing
+    said = run("certificate", "gw-1", "--renew")
+    assert f"The one before, serial number {first}, is good until" in " ".join(said.stdout.split())
+    second = serial(said)
+    assert (tmp_path / "gw-1.pem").read_bytes() != before
+    for one in (first, second):
+        run("revoke", "--certificate", one)
+    run("certificate", "gw-1")  # none of the others opens anything
+    listed = json.loads(run("list", "--certificates", "--json").stdout)
+    assert listed[0]["serial"] == first
+    assert [(one["of"], one["state"]) for one in listed] == [
+        ("device", "revoked"),
+        ("host", "valid"),
+        ("device", "revoked"),
+        ("device", "valid"),
+    ]
+    assert first in run("list").stdout
+    assert json.loads(run("list", "--json").stdout) == []
+
+
+def test_a_file_of_a_certificate_that_no_register_lists_is_not_overwritten(run, tmp_path):
+    first = serial(run("certificate", "gw-1"))
+    (tmp_path / "aiops-data" / "authority" / "issued.jsonl").unlink()
+    with pytest.raises(SettingsError, match=first):
+        run("certificate", "gw-1")
+    assert "none" not in run("certificate", "gw-1", "--renew").stdout.lower()
+
+
+def test_a_certificate_is_of_one_device_and_of_no_pattern(run, tmp_path):
+    with pytest.raises(SettingsError, match="is a pattern"):
+        run("certificate", "gw-*")
+    assert not (tmp_path / "aiops-data").exists()
+    assert "No certificate was issued yet" in run("list", "--certificates").stdout
+
+
 def test_a_role_has_to_be_given(run):
     assert "--role" in run("make", "x", code=2).output
 
