@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -47,6 +48,8 @@ def explain(
 
     The beginning of an id is enough.
     """
+    if (out / "control.db").exists():
+        raise FileError(of_a_service(out, id))
     kind, record = find(Results.load(out), id)
     if as_json:
         emit_json(record)
@@ -54,6 +57,20 @@ def explain(
     screen = console()
     screen.print(plain(f"{kind.removesuffix('s')} {_name(record)}", "bold"))
     SHOW[kind](screen, record)
+
+
+ROUTES = {"fnd": "findings", "inc": "incidents", "act": "actions", "pln": "plans"}
+"""How an id begins -> where a service has what it is of."""
+
+
+def of_a_service(data: Path, id: str) -> str:
+    """Return what to say of an id in the data directory of a service: whom to ask."""
+    kind = ROUTES.get(id.partition("-")[0])
+    path = f"{kind}/{id}" if kind else f"findings?device_id={quote(id)}&current=true"
+    return (
+        f"{data} is the data directory of a service: ask that, with a whole id, where it listens: "
+        f"curl -H \"Authorization: Bearer $AIOPS_TOKEN\" 'http://127.0.0.1:8470/v1/{path}'"
+    )
 
 
 def find(results: Results, id: str) -> tuple[str, Record]:

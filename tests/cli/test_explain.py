@@ -256,3 +256,15 @@ def test_a_directory_without_results_says_what_would_have_some(tmp_path):
     failed = aiops("explain", "fnd-1", cwd=tmp_path).fails(1)
     assert "aiops-out: no results here" in failed
     assert "aiops run" in failed
+
+
+@pytest.mark.parametrize(
+    ("id", "route"),
+    [("fnd-1a", "findings"), ("inc-1a", "incidents"), ("act-1a", "actions"), ("gw-1", "findings")],
+)
+def test_the_data_of_a_service_is_not_read_and_whom_to_ask_is_said(tmp_path, id, route):
+    (tmp_path / "aiops-data").mkdir()
+    (tmp_path / "aiops-data" / "control.db").touch()
+    said = aiops("explain", id, "--out", "aiops-data", cwd=tmp_path).fails(1)
+    assert "the data directory of a service" in said
+    assert f"'http://127.0.0.1:8470/v1/{route}" in said
