@@ -259,71 +259,79 @@ class Placement(BaseModel):
     waits: bool = Field(description="It is still where it was: its move has to wait.")
 
 
-class WhatIfAsked(BaseModel):
-    """What is to be thought different; names are of nodes, or of sites."""
+class Explanation(Record):
+    """Why a workload is where it is: each option term by term, and what would change it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kill": ["gw-1"], "heat": {"lyon": 5.0}}]},
+    workload: str
+    ts: str
+    choice: str
+    before: str
+    options: list[dict[str, Any]]
+    flips: list[dict[str, Any]]
+
+
+class WhyNot(BaseModel):
+    """Why a workload is not at a place."""
+
+    model_config = example(
+        workload="detect-1",
+        place="cloud-1",
+        why_not="cloud-1 is 35516 micro-dollars an hour dearer than camera-1: compute +30400.",
     )
-    kill: list[str] = []
-    cordon: list[str] = []
-    heat: dict[str, float] = Field({}, description="Degrees warmer.")
-    price: dict[str, float | str] = Field({}, description='Factor, or "+10%".')
-    rtt: dict[str, float | str] = Field({}, description='Factor, or "+50%".')
+    workload: str
+    place: str
+    why_not: str
 
 
-class LabelAsked(BaseModel):
-    """What a person says of a finding."""
+class Price(Record):
+    """What room is worth where it is scarce."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"said": "FALSE_POSITIVE", "text": "lab device"}]},
+
+class WhatIf(BaseModel):
+    """The plan that would be."""
+
+    model_config = example(
+        cost_per_hour=13231,
+        dearer_per_hour=3931,
+        bound_per_hour=13231,
+        gap=0.0,
+        unit="micro-dollars",
+        moved=[{"workload": "count-people", "from": "gw-1", "to": "gw-2"}],
     )
-    said: Literal["TRUE_POSITIVE", "BENIGN_POSITIVE", "FALSE_POSITIVE", "UNKNOWN"]
-    text: str = Field("", max_length=2000)
+    cost_per_hour: int
+    dearer_per_hour: int
+    bound_per_hour: int
+    gap: float | None
+    unit: str
+    moved: list[dict[str, str]]
 
 
-class DecisionAsked(BaseModel):
-    """Why a decision was taken."""
+class Label(Record):
+    """What somebody said of a finding."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"reason": "window tonight"}]}
-    )
-    reason: str = Field("", max_length=2000)
+    id: str
+    finding_id: str
+    said: str
+    text: str
+    author: str
 
 
-class ProposalAsked(BaseModel):
-    """An action that somebody wants; the guard judges it as one of the engine's own."""
+class Labelled(BaseModel):
+    """A label was written down."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "cordon",
-                    "target": ["gw-0007"],
-                    "reason": "being repaired",
-                    "expires_s": 3600,
-                }
-            ]
-        },
-    )
-    kind: Literal[
-        "migrate",
-        "cordon",
-        "uncordon",
-        "drain",
-        "schedule_maintenance",
-        "hold_rollout",
-        "rollback_rollout",
-        "notify",
-    ]
-    target: list[str] = Field(min_length=1, max_length=1000)
-    reason: str = Field(min_length=1, max_length=2000)
-    evidence: list[str] = Field([], max_length=100)
-    params: dict[str, Any] = {}
-    expires_s: float = Field(3600.0, gt=0, le=30 * 86400.0)
+    seq: int = Field(description="Record of the log.")
+    finding_id: str
+
+
+class Entry(BaseModel):
+    """An entry of the audit; its hash seals it and all entries before it."""
+
+    ts: str
+    who: str
+    what: str
+    subject: str
+    said: str
+    hash: str
 
 
 class Halted(BaseModel):

@@ -16,6 +16,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from aiops.service.problem import KINDS
+
 KIB, MIB = 1 << 10, 1 << 20
 PEER = "aiops.peer"
 """Key of the ASGI scope: the verified client certificate as `ssl.SSLSocket.getpeercert` gives it,
@@ -294,7 +296,13 @@ class Guarded(HttpToolsProtocol):
     def _problem(self, why: _Refusal) -> bytes:
         """Return a whole response with problem details (RFC 9457)."""
         title = HTTPStatus(why.status).phrase
-        body = json.dumps({"title": title, "status": why.status, "detail": str(why)}).encode()
+        told = {
+            "type": f"urn:aiops:problem:{why.status}",
+            "title": KINDS.get(why.status, title),
+            "status": why.status,
+            "detail": str(why),
+        }
+        body = json.dumps(told).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/problem+json"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from aiops.alerts.finding import isoformat
 from aiops.engine.ports import Message
 from aiops.service import ledger
 
@@ -100,15 +101,18 @@ class Records:
 
     def audit(self, *, before: int | None, limit: int) -> list[tuple[int, dict[str, Any]]]:
         """Return entries of the audit, newest first."""
-        names = ("ts_ns", "who", "what", "subject", "said")
+        names = ("ts", "who", "what", "subject", "said")
         bound = "" if before is None else f"WHERE seq < {int(before)}"
         rows = self._read(
             f"SELECT seq, body, hash FROM audit {bound} ORDER BY seq DESC LIMIT {int(limit)}"
         )
-        return [
+        entries = [
             (seq, dict(zip(names, json.loads(body), strict=True)) | {"hash": digest})
             for seq, body, digest in rows
         ]
+        for _, entry in entries:
+            entry["ts"] = isoformat(entry["ts"])
+        return entries
 
     def counts(self) -> dict[str, Any]:
         """Return how many findings and incidents are open, by severity, and messages by state."""

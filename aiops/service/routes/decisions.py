@@ -14,7 +14,7 @@ from starlette.responses import Response
 from aiops.engine.engine import Engine
 from aiops.placement.plan import Plan
 from aiops.placement.whatif import Overlay, what_if
-from aiops.service import models
+from aiops.service import bodies, models
 from aiops.service.keys import Principal
 from aiops.service.ledger import refusal
 from aiops.service.problem import Refusal
@@ -38,7 +38,7 @@ from aiops.service.routes.access import (
 router = APIRouter(dependencies=[AUTH])
 READ, FEEDBACK, PROPOSE = needs(Role.READ), needs(Role.FEEDBACK), needs(Role.PROPOSE)
 APPROVE, ADMIN = needs(Role.APPROVE), needs(Role.ADMIN)
-NO_REASON = models.DecisionAsked(reason="")
+NO_REASON = bodies.DecisionAsked(reason="")
 ANYTHING = frozenset({"notify", "hold_rollout", "rollback_rollout"})
 """Kinds of actions whose target is no device, node or workload."""
 PROBLEMS = problems(400, 401, 403, 422, 503)
@@ -124,7 +124,12 @@ def _placements(
     return found, None
 
 
-@router.get("/v1/placements/{workload}", tags=["placement"], responses=ONE)
+@router.get(
+    "/v1/placements/{workload}",
+    tags=["placement"],
+    response_model=models.Explanation,
+    responses=ONE,
+)
 async def placement(request: Request, workload: Id, who: Principal = READ) -> Response:
     """Explain where a workload is: each option term by term, and what would change it."""
     made = await plan_of(request)
@@ -134,7 +139,12 @@ async def placement(request: Request, workload: Id, who: Principal = READ) -> Re
     return Response(encode(_finite(told)), media_type=JSON)
 
 
-@router.get("/v1/placements/{workload}/why-not/{place}", tags=["placement"], responses=ONE)
+@router.get(
+    "/v1/placements/{workload}/why-not/{place}",
+    tags=["placement"],
+    response_model=models.WhyNot,
+    responses=ONE,
+)
 async def why_not(request: Request, workload: Id, place: Id, who: Principal = READ) -> Response:
     """Say in words why a workload is not at a place (a node, or ``shed``)."""
     made = await plan_of(request)
@@ -146,7 +156,9 @@ async def why_not(request: Request, workload: Id, place: Id, who: Principal = RE
     )
 
 
-@router.get("/v1/prices", tags=["placement"], responses=ONE)
+@router.get(
+    "/v1/prices", tags=["placement"], response_model=models.Page[models.Price], responses=ONE
+)
 async def prices(request: Request, who: Principal = READ) -> Response:
     """List what room is worth where it is scarce, dearest first."""
     made = await plan_of(request)
@@ -154,9 +166,9 @@ async def prices(request: Request, who: Principal = READ) -> Response:
     return Response(encode({"items": found, "next": None}), media_type=JSON)
 
 
-@router.post("/v1/what-if", tags=["placement"], responses=ONE)
+@router.post("/v1/what-if", tags=["placement"], response_model=models.WhatIf, responses=ONE)
 async def what_would_be(
-    request: Request, overlay: models.WhatIfAsked, who: Principal = READ
+    request: Request, overlay: bodies.WhatIfAsked, who: Principal = READ
 ) -> Response:
     """Say what the plan would be if something were different; nothing is changed by asking."""
     made = await plan_of(request)
@@ -223,7 +235,7 @@ async def action(request: Request, id: Id, who: Principal = READ) -> Response:
     responses=PROBLEMS,
 )
 async def propose(
-    request: Request, asked_for: models.ProposalAsked, who: Principal = PROPOSE
+    request: Request, asked_for: bodies.ProposalAsked, who: Principal = PROPOSE
 ) -> Response:
     """Propose an action; the guard judges it, and somebody else approves it."""
     service = service_of(request)
@@ -271,7 +283,7 @@ DECIDED = ONE | problems(409)
 async def approve(
     request: Request,
     id: Id,
-    decision: models.DecisionAsked = NO_REASON,
+    decision: bodies.DecisionAsked = NO_REASON,
     who: Principal = APPROVE,
 ) -> Response:
     """Approve what was proposed, by its ``action_id``; not what one proposed oneself."""
@@ -284,7 +296,7 @@ async def approve(
 async def reject(
     request: Request,
     id: Id,
-    decision: models.DecisionAsked = NO_REASON,
+    decision: bodies.DecisionAsked = NO_REASON,
     who: Principal = APPROVE,
 ) -> Response:
     """Reject what was proposed, by its ``action_id``."""
@@ -312,10 +324,11 @@ async def halt(request: Request, wanted: models.Halted, who: Principal = ADMIN) 
     "/v1/findings/{id}/labels",
     tags=["results"],
     status_code=202,
+    response_model=models.Labelled,
     responses=ONE,
 )
 async def label(
-    request: Request, id: Id, label: models.LabelAsked, who: Principal = FEEDBACK
+    request: Request, id: Id, label: bodies.LabelAsked, who: Principal = FEEDBACK
 ) -> Response:
     """Say whether a finding was right."""
     service = service_of(request)
@@ -326,7 +339,9 @@ async def label(
     return Response(encode({"seq": seq, "finding_id": found["id"]}), 202, media_type=JSON)
 
 
-@router.get("/v1/labels", tags=["results"], responses=PROBLEMS)
+@router.get(
+    "/v1/labels", tags=["results"], response_model=models.Page[models.Label], responses=PROBLEMS
+)
 async def labels(
     request: Request, limit: Limit = 100, cursor: Cursor = None, who: Principal = READ
 ) -> Response:
@@ -337,7 +352,9 @@ async def labels(
     return newest_first(rows, limit)
 
 
-@router.get("/v1/audit", tags=["actions"], responses=PROBLEMS)
+@router.get(
+    "/v1/audit", tags=["actions"], response_model=models.Page[models.Entry], responses=PROBLEMS
+)
 async def audit(
     request: Request, limit: Limit = 100, cursor: Cursor = None, who: Principal = ADMIN
 ) -> Response:
