@@ -74,7 +74,7 @@ class Check:
     why: str
     """Why it matters."""
     fix: str
-    """The one command, or setting, that mends it."""
+    """The one command, or setting, that mends it; empty if it passed."""
     allowed: bool = False
     """It failed, and may."""
 
@@ -125,7 +125,7 @@ def start_checks(
         if exposure.demo and not of.always:
             continue
         passed, found = of.look(seen)
-        fix = of.fix.format(e=exposure)
+        fix = "" if passed else of.fix.format(e=exposure)
         allowed = not passed and name in exposure.allow
         done.append(Check(name, passed, found, of.why, fix, allowed))
     return tuple(done)
@@ -142,7 +142,9 @@ def must_start(checks: Iterable[Check]) -> None:
     stopping = [check for check in checks if check.stops]
     if stopping:
         lines = [f"{c.name}: {c.found}. {c.why} Mend it: {c.fix}" for c in stopping]
-        raise ServeError("\n".join(["not started, as beyond this machine it is not safe:", *lines]))
+        beyond = any(c.name in CHECKS and not CHECKS[c.name].always for c in stopping)
+        because = ", as beyond this machine it is not safe" if beyond else ""
+        raise ServeError("\n".join([f"not started{because}:", *lines]))
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,10 @@ def _data_owner(seen: _Seen) -> Found:
 
 def _closed(path: Path | None, to: int) -> Found:
     """Say whether a file has none of the permissions `to`."""
-    if path is None or not path.exists():
-        return True, f"{path or 'no file'} is not there yet"
+    if path is None:
+        return True, "there is none"
+    if not path.exists():
+        return True, f"{path} is not there yet"
     mode = stat.S_IMODE(path.stat().st_mode)
     return not mode & to, f"{path} has mode {mode:04o}"
 
@@ -260,8 +264,8 @@ def _room(seen: _Seen) -> Found:
     place = seen.e.data
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
-    return free >= seen.e.free_bytes, f"{free >> 20:,} of {seen.e.free_bytes >> 20:,} MiB are free"
+    free, least = shutil.disk_usage(place).free, seen.e.free_bytes
+    return free >= least, f"{free >> 20:,} MiB are free, and {least >> 20:,} MiB are needed"
 
 
 def _sqlite(seen: _Seen) -> Found:

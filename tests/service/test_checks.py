@@ -103,6 +103,24 @@ def test_only_what_nobody_else_can_reach_is_a_demo(tmp_path, where, demo):
             must_start(done)
 
 
+def test_what_is_not_set_is_not_spoken_of_as_a_file(tmp_path):
+    bare = Exposure(tmp_path, host="0.0.0.0", free_bytes=1)
+    done = start_checks(bare, KeyStore(tmp_path / "keys.json"), SQLITE, wall=NOW.timestamp)
+    told = {check.name: check for check in done}
+    assert told["tls_key_mode"].found == "there is none"
+    assert [check.name for check in done if "None" in check.found + check.fix] == []
+    assert all(bool(check.fix) is not check.passed for check in done)
+
+
+@pytest.mark.parametrize(("host", "beyond"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_only_what_listens_beyond_this_machine_is_refused_for_that(tmp_path, host, beyond):
+    full = Exposure(tmp_path, host=host, free_bytes=1 << 60)
+    done = start_checks(full, KeyStore(tmp_path / "keys.json"), SQLITE, wall=NOW.timestamp)
+    with pytest.raises(ServeError, match=r"^not started") as caught:
+        must_start(done)
+    assert ("beyond this machine" in str(caught.value)) is beyond
+
+
 def spoil_key_mode(place):
     place.exposed.tls_key.chmod(0o644)
 
@@ -154,7 +172,11 @@ CASES = [
     (spoil_keys_mode, {}, {"data_dir_mode": "keys.json has mode 0640"}),
     (spoil_gateway, {}, {"device_keys": "no valid keys with the role ingest"}),
     (spoil_operator, {}, {"operator_keys": "no valid keys with the role admin or read"}),
-    (nothing, {"free_bytes": 1 << 60}, {"free_disk": "MiB are free"}),
+    (
+        nothing,
+        {"free_bytes": 1 << 60},
+        {"free_disk": "MiB are free, and 1,099,511,627,776 MiB are needed"},
+    ),
     (nothing, {"sqlite": "3.51.2"}, {"sqlite": "SQLite 3.51.2"}),
     (nothing, {"sqlite": "3.9.0"}, {"sqlite": "SQLite 3.9.0"}),
     (
