@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
@@ -49,7 +50,7 @@ def files(settings: Settings) -> Iterator[Look]:
     yield disk(paths.data)
     yield _looked("log", lambda: log(paths.log))
     yield _looked("checkpoint", lambda: state(paths.state))
-    for name, look in (("control", control), ("audit", audit)):
+    for name, look in (("control", control), ("audit", audit), ("messages", messages)):
         yield _looked(name, lambda look=look: look(paths.control))  # type: ignore[misc]
     if paths.halt.exists():
         yield Look("halt", "warn", "no action leaves while this is so", f"rm {paths.halt}")
@@ -173,7 +174,7 @@ def _lost(directory: Path, wrong: list[str]) -> Look:
 def state(path: Path) -> Look:
     """Look whether the engine's state can be read."""
     if not path.exists():
-        return Look("checkpoint", "ok", "none yet: a start replays the log")
+        return Look("checkpoint", "ok", "none was saved yet: a start replays the log")
     try:
         checkpoint.load(path)
     except CheckpointError as error:
@@ -214,3 +215,27 @@ def audit(path: Path) -> Look:
         f"entry {broken:,} of {n:,} was altered, moved or removed",
         f"keep {path}, and compare it with a backup",
     )
+
+
+def messages(path: Path) -> Look:
+    """Look what outlets said of messages that they have not taken."""
+    if not path.exists():
+        return Look("messages", "ok", "there was none yet")
+    with _opened(path) as db:
+        rows = list(
+            db.execute(
+                "SELECT outlet, state, count(*), min(created_ns), (SELECT error FROM outbox AS last"
+                " WHERE last.outlet = one.outlet AND last.state = one.state AND error IS NOT NULL"
+                " ORDER BY seq DESC LIMIT 1) AS said FROM outbox AS one"
+                " WHERE state IN ('pending', 'failed') GROUP BY 1, 2 HAVING said IS NOT NULL"
+            )
+        )
+    if not rows:
+        return Look("messages", "ok", "no outlet said that it cannot take one")
+    told = []
+    for outlet, state, n, first_ns, said in rows:
+        since = f"{datetime.fromtimestamp(first_ns // 10**9, tz=UTC):%Y-%m-%d %H:%M} UTC"
+        what = f"wait, the oldest since {since}" if state == "pending" else "refused for good"
+        told.append(f"{outlet}: {n:,} {what}; last: {' '.join(said.split())}")
+    mend = "see the receiver; the settings of the outlet and [egress] say how it is called"
+    return Look("messages", "warn", "; ".join(told), mend)

@@ -85,3 +85,11 @@ class ServiceCollector(Collector):
         for (outlet, state), n in counts["outbox"].items():
             outbox.add_metric([outlet, state], n)
         yield outbox
+        oldest = GaugeMetricFamily(
+            "aiops_outbox_oldest_seconds", "Age of the oldest that waits", labels=["outlet"]
+        )
+        for outlet in service.dispatcher.standings():
+            waiting = control.pending(outlet, 1)
+            age_s = (service.now_ns() - waiting[0].created_ns) / 1e9 if waiting else 0.0
+            oldest.add_metric([outlet], max(0.0, age_s))
+        yield oldest

@@ -15,6 +15,8 @@ BEHIND = 1000
 """Records that may wait to be judged."""
 SAVED_S = 2 * 900.0
 """Twice as long as by default until the engine's state is saved."""
+WAITS_S = 120.0
+"""So long may a message wait for its receiver."""
 NAMED = 5
 """So many devices or reasons are named."""
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
@@ -80,11 +82,8 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
         yield Look("backlog", "warn", found, "wait; if it grows, send less, or to a faster machine")
     else:
         yield Look("backlog", "ok", found)
-    age_min, bad = one("aiops_checkpoint_age_seconds") / 60, int(one("aiops_log_damaged"))
-    aged = Look("saved", "ok", f"the engine's state was saved {age_min:,.0f} min ago")
-    if age_min * 60 > SAVED_S:
-        aged = aged._replace(state="warn", mend="see checkpoint_s and the log on stderr")
-    yield aged
+    yield _saved(one("aiops_checkpoint_age_seconds"), one("aiops_uptime_seconds"))
+    bad = int(one("aiops_log_damaged"))
     whole = Look("log damage", "ok", "none")
     if bad:
         mend = "stop it, then: aiops doctor --data DIR"
@@ -99,18 +98,7 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
     yield _erred(of.get("aiops_http_errors_total", ()))
     yield _counted("refused", of.get("aiops_ingest_refused_total", ()), "rows", ask)
     yield _counted("set aside", of.get("aiops_set_aside_total", ()), "values", ask)
-    failed = {
-        labels["outlet"]: int(n)
-        for labels, n in of.get("aiops_outbox", ())
-        if labels.get("state") == "failed" and n
-    }
-    if failed:
-        told = ", ".join(f"{n:,} to {outlet}" for outlet, n in failed.items())
-        mend = "the service's log says why; its receiver must take the next"
-        yield Look("outbox", "warn", f"refused for good: {told}", mend)
-    else:
-        waiting = sum(n for ls, n in of.get("aiops_outbox", ()) if ls.get("state") == "pending")
-        yield Look("outbox", "ok", f"nothing failed, {int(waiting):,} wait")
+    yield from _outbox(of)
     if one("aiops_halted"):
         resume = ask.format(path="/v1/halt").replace("curl", "curl -X PUT -d '{\"halted\": false}'")
         resume += " -H 'Content-Type: application/json'"
@@ -119,9 +107,57 @@ def figures(of: Samples, ask: str) -> Iterator[Look]:
         yield Look("halt", "ok", "off")
 
 
+def _saved(age_s: float, up_s: float) -> Look:
+    """Say how long ago the engine's state was saved; if never, the figure counts from the start."""
+    found = f"the engine's state was saved {age_s / 60:,.0f} min ago"
+    if 0.0 < up_s <= age_s + 1.0:
+        found = f"not since the start {up_s / 60:,.0f} min ago: a start would replay the log"
+    if min(age_s, up_s or age_s) > SAVED_S:
+        return Look("saved", "warn", found, "see checkpoint_s and the log on stderr")
+    return Look("saved", "ok", found)
+
+
+def _outbox(of: Samples) -> Iterator[Look]:
+    """Say which receivers refuse, or have not taken what waits for them for long."""
+    late = {
+        labels["outlet"]: age_s
+        for labels, age_s in of.get("aiops_outbox_oldest_seconds", ())
+        if age_s > WAITS_S
+    }
+    for outlet, age_s in late.items():
+        found = f"{outlet} has not taken what waits for it for {_while(age_s)}"
+        mend = "its receiver must answer; aiops doctor --data DIR says what went wrong last"
+        yield Look("outlet", "FAIL", found, mend)
+    failed = {
+        labels["outlet"]: int(n)
+        for labels, n in of.get("aiops_outbox", ())
+        if labels.get("state") == "failed" and n
+    }
+    if failed:
+        told = ", ".join(f"{n:,} to {outlet}" for outlet, n in failed.items())
+        mend = "aiops doctor --data DIR says why; its receiver must take the next"
+        yield Look("outbox", "warn", f"refused for good: {told}", mend)
+        return
+    waiting = sum(n for ls, n in of.get("aiops_outbox", ()) if ls.get("state") == "pending")
+    yield Look("outbox", "ok", f"none was refused for good, {int(waiting):,} wait")
+
+
+def _while(age_s: float) -> str:
+    if age_s < 2 * 3600:
+        return f"{age_s / 60:,.0f} min"
+    return f"{age_s / 3600:,.0f} h" if age_s < 2 * 86_400 else f"{age_s / 86_400:,.0f} days"
+
+
 def _erred(counts: Sequence[tuple[Mapping[str, str], float]]) -> Look:
     """Say how many requests were answered with an error since the start."""
-    most = sorted(((int(n), ls["route"], ls["status"]) for ls, n in counts if n), reverse=True)
+    most = sorted(
+        (
+            (int(n), ls["route"], ls["status"])
+            for ls, n in counts
+            if n and ls["route"] != "readyz"  # it says 503 at every start, as it should
+        ),
+        reverse=True,
+    )
     if not most:
         return Look("requests", "ok", "none was answered with an error")
     told = ", ".join(f"{n:,} {route} {status}" for n, route, status in most[:NAMED])

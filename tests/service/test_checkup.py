@@ -104,6 +104,30 @@ def test_an_audit_that_was_altered_fails_at_the_entry(tmp_path):
     assert look.found.startswith("entry 2 of 3")
 
 
+def test_what_an_outlet_said_last_is_shown(tmp_path):
+    path = tmp_path / "control.db"
+    assert checkup.messages(path).state == "ok"
+    Control(path).close()
+    assert checkup.messages(path).state == "ok"
+    with apsw.Connection(str(path)) as db:
+        for id, state, said in (
+            ("a", "pending", "DeliveryError: old"),
+            ("b", "pending", "DeliveryError: no route\nto host"),
+            ("c", "pending", None),
+            ("d", "done", None),
+        ):
+            db.execute(
+                "INSERT INTO outbox(outlet, id, kind, created_ns, body, state, error)"
+                " VALUES ('pager', ?, 'incident', 1, '{}', ?, ?)",
+                (id, state, said),
+            )
+    look = checkup.messages(path)
+    assert look.state == "warn"
+    assert look.found == (
+        "pager: 3 wait, the oldest since 1970-01-01 00:00 UTC; last: DeliveryError: no route to host"
+    )
+
+
 def test_a_database_that_is_none_fails(tmp_path):
     path = tmp_path / "control.db"
     path.write_bytes(b"no database" * 1000)

@@ -39,6 +39,7 @@ def test_a_service_that_is_well_is_ok_in_everything():
         ('aiops_http_errors_total{route="otlp_logs",status="401"} 2', "requests", "warn", "2 otlp"),
         ('aiops_set_aside_total{reason="late"} 4', "set aside", "warn", "4 late"),
         ('aiops_outbox{outlet="hook",state="failed"} 2', "outbox", "warn", "2 to hook"),
+        ('aiops_outbox_oldest_seconds{outlet="hook"} 900', "outlet", "FAIL", "hook has not taken"),
     ],
 )
 def test_what_is_not_well_is_said_with_what_mends_it(changed, name, state, found):
@@ -46,10 +47,36 @@ def test_what_is_not_well_is_said_with_what_mends_it(changed, name, state, found
     text = "".join(line + "\n" for line in WELL.splitlines() if not line.startswith(key + " "))
     told = looks(text + changed + "\n")
     ill = told.pop(name)
+    assert name in (*looks(WELL), "broker", "outlet")
     assert ill.state == state
     assert found in ill.found
     assert ill.mend
     assert {one.state for one in told.values()} == {"ok"}
+
+
+def test_what_waits_a_little_and_a_probe_of_readiness_are_nothing_to_warn_of():
+    told = looks(
+        WELL + 'aiops_outbox_oldest_seconds{outlet="hook"} 30\n'
+        'aiops_http_errors_total{route="readyz",status="503"} 9\n'
+    )
+    assert {one.state for one in told.values()} == {"ok"}
+    assert told["requests"].found == "none was answered with an error"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "up_s", "state", "found"),
+    [
+        (60, 60, "ok", "not since the start 1 min ago"),
+        (7200, 7200, "warn", "not since the start 120 min ago"),
+        (60, 7200, "ok", "saved 1 min ago"),
+        (7200, 60, "ok", "not since the start 1 min ago"),  # it was down meanwhile
+    ],
+)
+def test_a_state_that_was_never_saved_is_not_said_to_be(age_s, up_s, state, found):
+    changed = WELL.replace("_age_seconds 60.0", f"_age_seconds {age_s}")
+    look = looks(f"{changed}aiops_uptime_seconds {up_s}\n")["saved"]
+    assert look.state == state
+    assert found in look.found
 
 
 @pytest.mark.parametrize(
