@@ -16,8 +16,10 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from aiops.actions.guard import LIMITS, WEIGHT
 from aiops.cli.connect import EXIT_NOTHING, WAYS
 from aiops.cli.serve import EXIT_BROKEN, EXIT_CONFIG
+from aiops.service.bodies import LabelAsked
 from aiops.service.settings import Settings
 from tests.service.running import Running, until
 
@@ -102,6 +104,33 @@ def test_every_setting_stands_with_its_default_and_bounds():
 def test_every_exit_code_is_told():
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", SERVICE, re.MULTILINE)}
     assert told == {0, 1, 2, EXIT_NOTHING, EXIT_CONFIG, EXIT_BROKEN, 130}
+
+
+def test_what_the_guard_allows_in_an_hour_is_told():
+    def share(ratio: float) -> str:
+        return f"{ratio:.0%}".replace("%", " %")
+
+    def brake(ratio: float) -> str:
+        return share(ratio) if ratio < 1.0 else "never"
+
+    rows = re.findall(r"(?m)^\| (move|disrupt|plan|tell) \| (.*) \|$", SERVICE)
+    assert [weight for weight, _ in rows] == list(LIMITS)
+    for weight, told in rows:
+        of = LIMITS[weight]
+        assert told.split(" | ") == [
+            ", ".join(f"`{kind}`" for kind, its in WEIGHT.items() if its == weight),
+            share(of.fleet_share),
+            f"{share(of.site_share)}, {share(of.cohort_share)}",
+            f"{of.floor}",
+            f"{brake(of.brake_fleet_share)}, {brake(of.brake_site_share)}",
+            f"{of.cool_down_s:,.0f} s",
+        ]
+
+
+def test_every_answer_to_whether_a_finding_was_right_is_told():
+    allowed = typing.get_args(LabelAsked.model_fields["said"].annotation)
+    assert len(allowed) > 2
+    assert [one for one in allowed if f"`{one}`" not in API] == []
 
 
 def test_every_collector_is_told_of():
