@@ -226,7 +226,9 @@ def fingerprint(strings: pa.Array) -> tuple[int, int, int]:
     _, bounds, letters = strings.buffers()
     if not n:
         return 0, 0, 0
-    ends = np.frombuffer(bounds, np.int64 if wide else np.int32)[start : start + n + 1]
+    # Of a strange sender the buffer may be longer than what is told of it, by any number of bytes.
+    kind = np.dtype(np.int64 if wide else np.int32)
+    ends = np.frombuffer(bounds, kind, n + 1, start * kind.itemsize)
     said = b"" if letters is None else bytes(memoryview(letters)[int(ends[0]) : int(ends[-1])])
     return n, hash(np.diff(ends).tobytes()), hash(said)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aiops.telemetry.columns import (
     TEXT_MAX,
+    fingerprint,
     read_names,
     read_numbers,
     read_words,
@@ -173,3 +174,20 @@ def test_a_word_may_stand_among_numbers() -> None:
     values, mask = read_numbers(pa.array(["power", "12", "0x10", "flux"]), word_or_number(WORDS))
     assert mask is not None
     assert values[~mask].tolist() == [2.0, 12.0, 16.0]
+
+
+def test_names_are_read_from_buffers_of_odd_sizes() -> None:
+    ends = np.array([0, 1, 3], np.int32).tobytes() + b"\x00"
+    names = pa.StringArray.from_buffers(2, pa.py_buffer(ends), pa.py_buffer(b"abb!"))
+    assert list(read_names(names).value) == ["a", "bb"]
+    part = names.slice(1)
+    assert [read_names(part).value[code] for code in read_names(part).code] == ["bb"]
+
+
+def test_names_are_told_apart_by_lengths_and_by_letters() -> None:
+    told = [["a", "bc"], ["ab", "c"], ["a", "bd"], ["a", "bc", ""], ["abc"], []]
+    found = {fingerprint(pa.array(names, kind)) for names in told for kind in (pa.string(),)}
+    assert len(found) == len(told)
+    assert fingerprint(pa.array(["x", "a", "bc"]).slice(1)) == fingerprint(pa.array(["a", "bc"]))
+    large = pa.array(["a", "bc"], pa.large_string())
+    assert fingerprint(large.slice(0)) == fingerprint(large)
