@@ -15,6 +15,8 @@ from urllib.parse import urlencode, urlsplit
 
 from aiops.errors import InputError, NotAllowed, NotAuthenticated, SettingsError
 
+URL = "http://127.0.0.1:8470"
+"""Where a service is unless its settings say otherwise."""
 NOT_NAMED = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 EXPIRED = 10

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aiops.cli.asking import Api
+from aiops.cli.asking import URL, Api
 from aiops.cli.came import show
 from aiops.cli.console import command, console, count, emit_json, plain, say, show_table, table
 from aiops.errors import InputError, NotAllowed, SettingsError
@@ -65,7 +65,6 @@ SETTLE_S = 3.0
 DEMO = "aiops_demo_"
 """How the token of a demo begins."""
 TO_MAKE = "TOKEN stands for a token that may write"
-URL = "http://127.0.0.1:8470"
 KNOWN_PAGES = 20
 """So many pages of known devices are read, to say which are new."""
 PAGE = 1000
@@ -129,7 +128,7 @@ def connect(
     alone; progress and advice go to standard error. Exit code 4: nothing came in time.
     """
     if collector is None:
-        listed(as_json)
+        listed("" if url is None else f" --url {url}", as_json)
         return
     if collector not in WAYS:
         hint = closest(collector, WAYS)
@@ -192,8 +191,8 @@ def connect(
         raise typer.Exit(EXIT_NOTHING)
 
 
-def listed(as_json: bool) -> None:
-    """Print for which collectors there is something to paste."""
+def listed(options: str, as_json: bool) -> None:
+    """Print for which collectors there is something to paste; `options` are for the example."""
     if as_json:
         emit_json(FOR)
         return
@@ -204,7 +203,7 @@ def listed(as_json: bool) -> None:
         shown.add_row(name, what)
     show_table(screen, shown)
     screen.print()
-    command(screen, "aiops connect prometheus", "For example: ")
+    command(screen, f"aiops connect prometheus{options}", "For example: ")
 
 
 def _broker(settings: Settings) -> Mqtt | None:

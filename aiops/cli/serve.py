@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import structlog
 import typer
 
+from aiops.cli.asking import URL
 from aiops.cli.console import command, console, emit_json, plain, say, table
 from aiops.cli.signals import Signals
 from aiops.errors import ServeError, SettingsError
@@ -62,6 +63,9 @@ def serve(
     elsewhere it needs TLS, and keys for devices and operators (`aiops keys make`). SIGTERM stops
     it in order: what was accepted is committed and saved, and judged now or after the next start.
     """
+    signals = Signals()
+    if not check:
+        signals.listen()
     settings = told(config, data, host, port, inventory)
     from aiops.service.checks import must_start
 
@@ -76,8 +80,8 @@ def serve(
             console(stderr=True).print(plain(line))
         raise typer.Exit(EXIT_CONFIG) from None
     _log_to_stderr()
-    signals = Signals()
-    signals.listen()
+    if signals.heard:  # nothing was begun
+        raise typer.Exit
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_serve(settings, signals))
     raise typer.Exit(code)
@@ -277,7 +281,10 @@ def _banner(url: str, settings: Settings, token: str | None) -> None:
     if token is not None:
         screen.print(plain("DEMO: loopback only. The operator's token, until it ends:"))
         screen.print(plain(f"  {token}"), soft_wrap=True)
-        screen.print(plain("Next, with AIOPS_TOKEN set to it: aiops connect; aiops doctor"))
+        at = "" if url == URL else f" --url {url}"
+        screen.print(plain("Next, with AIOPS_TOKEN set to it, in another terminal:"))
+        for name in ("connect", "doctor"):
+            screen.print(plain(f"  aiops {name}{at}"), soft_wrap=True)
     overridden = ", ".join(settings.listen.allow)
     if overridden:
         screen.print(plain(f"ALLOWED TO FAIL: {overridden}", "bold red"))

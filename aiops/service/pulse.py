@@ -111,7 +111,7 @@ def _saved(age_s: float, up_s: float) -> Look:
     """Say how long ago the engine's state was saved; if never, the figure counts from the start."""
     found = f"the engine's state was saved {age_s / 60:,.0f} min ago"
     if 0.0 < up_s <= age_s + 1.0:
-        found = f"not since the start {up_s / 60:,.0f} min ago: a start would replay the log"
+        found = f"not yet since the start {up_s / 60:,.0f} min ago; a new start replays what came"
     if min(age_s, up_s or age_s) > SAVED_S:
         return Look("saved", "warn", found, "see checkpoint_s and the log on stderr")
     return Look("saved", "ok", found)

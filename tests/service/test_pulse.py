@@ -66,10 +66,10 @@ def test_what_waits_a_little_and_a_probe_of_readiness_are_nothing_to_warn_of():
 @pytest.mark.parametrize(
     ("age_s", "up_s", "state", "found"),
     [
-        (60, 60, "ok", "not since the start 1 min ago"),
-        (7200, 7200, "warn", "not since the start 120 min ago"),
+        (60, 60, "ok", "not yet since the start 1 min ago"),
+        (7200, 7200, "warn", "not yet since the start 120 min ago"),
         (60, 7200, "ok", "saved 1 min ago"),
-        (7200, 60, "ok", "not since the start 1 min ago"),  # it was down meanwhile
+        (7200, 60, "ok", "not yet since the start 1 min ago"),  # it was down meanwhile
     ],
 )
 def test_a_state_that_was_never_saved_is_not_said_to_be(age_s, up_s, state, found):
