@@ -59,7 +59,13 @@ def explain(
     SHOW[kind](screen, record)
 
 
-ROUTES = {"fnd": "findings", "inc": "incidents", "act": "actions", "pln": "plans"}
+ROUTES = {
+    "fnd": "findings",
+    "inc": "incidents",
+    "inr": "incidents",
+    "act": "actions",
+    "pln": "plans",
+}
 """How an id begins -> where a service has what it is of."""
 
 
