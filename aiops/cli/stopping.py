@@ -38,7 +38,7 @@ class Stop:
 def stopping() -> Iterator[Stop]:
     """Yield what remembers SIGTERM and SIGINT, which do not end the process meanwhile."""
     stop = Stop()
-    asked = (signal.SIGTERM, signal.SIGINT)
+    asked = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop.note) for number in asked}
     try:
         yield stop

@@ -205,18 +205,20 @@ _SPELT: Remembered[list[str]] = Remembered()
 
 def _spelt(code: I4, entries: pa.Array) -> Encoded:
     """Return a column of codes into `entries`, which are strings, with its names."""
+    if entries.null_count:  # a fingerprint does not see them
+        return _distinct(code, entries.to_pylist())
     key = fingerprint(entries)
     names = _SPELT.get(key)
     if names is None:
         names = entries.to_pylist()
-        if entries.null_count or len(set(names)) < len(names):
+        if len(set(names)) < len(names):
             return _distinct(code, names)
         _SPELT.put(key, names, names)
     return Encoded(code, names)
 
 
 def fingerprint(strings: pa.Array) -> tuple[int, int, int]:
-    """Return what tells arrays of strings apart: their number, hashes of lengths and letters.
+    """Return what tells arrays of strings without nulls apart: hashes of lengths and letters.
 
     Python's own hash of bytes is SipHash with a key that each process draws: fast, and nobody
     outside can make two arrays alike.

@@ -184,6 +184,14 @@ def test_names_are_read_from_buffers_of_odd_sizes() -> None:
     assert [read_names(part).value[code] for code in read_names(part).code] == ["bb"]
 
 
+def test_no_name_and_an_empty_name_are_told_apart_whichever_came_first() -> None:
+    for names in (["a", ""], ["a", None], ["a", ""]):
+        entries = pa.array(names, pa.string())
+        column = pa.DictionaryArray.from_arrays(pa.array([0, 1]), entries)
+        found = read_names(column)
+        assert [None if k < 0 else found.value[k] for k in found.code.tolist()] == names
+
+
 def test_names_are_told_apart_by_lengths_and_by_letters() -> None:
     told = [["a", "bc"], ["ab", "c"], ["a", "bd"], ["a", "bc", ""], ["abc"], []]
     found = {fingerprint(pa.array(names, kind)) for names in told for kind in (pa.string(),)}

@@ -139,7 +139,7 @@ _READ: _Lately[_Read] = _Lately()
 
 def _head(batch: pa.RecordBatch) -> bytes:
     dictionaries = [c.dictionary for c in batch.columns if types.is_dictionary(c.type)]
-    if not all(types.is_string(one.type) for one in dictionaries):
+    if not all(types.is_string(one.type) and not one.null_count for one in dictionaries):
         return _written(batch)
     key = batch.schema, tuple(map(fingerprint, dictionaries))
     known = _WRITTEN.get(key)

@@ -61,6 +61,13 @@ def test_frames_of_one_shape_share_their_names() -> None:
     assert first == second
 
 
+def test_no_name_and_an_empty_name_are_written_apart_whichever_came_first() -> None:
+    for names in (["a", ""], ["a", None], ["a", ""]):
+        entries = pa.array(names, pa.string())
+        table = pa.table({"x": pa.DictionaryArray.from_arrays(pa.array([0, 1]), entries)})
+        assert unpack(pack([table]))[0]["x"].to_pylist() == names
+
+
 def test_a_body_that_is_none_is_an_error_and_no_frame() -> None:
     with pytest.raises(pa.ArrowInvalid):
         unpack(b"nothing of the kind")
