@@ -20,7 +20,9 @@ class MemoryLog:
         self._lock = threading.Lock()
         self.damage: list[Any] = []
         self.bytes_on_disk = 0
+        self.broken = ""
         self.oldest = 1
+        self.recv_ns = 0
 
     @property
     def last(self) -> int:
@@ -29,9 +31,10 @@ class MemoryLog:
     def append(self, records: Sequence[LogRecord]) -> int:
         with self._lock:
             self._records.extend(records)
+            self.recv_ns = records[-1].recv_ns
         return len(self._records)
 
-    def read(self, after: int) -> Iterator[tuple[int, LogRecord]]:
+    def read(self, after: int, room: int = 0) -> Iterator[tuple[int, LogRecord]]:
         for seq in range(after, len(self._records)):
             yield seq + 1, self._records[seq]
             self._records[seq] = self._records[seq]._replace(body=b"")  # read once, then gone

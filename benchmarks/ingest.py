@@ -305,10 +305,10 @@ def main() -> None:
     found: dict[str, float] = {}
     if given.only in (None, "rates"):
         for protocol, name, n in (
-            ("arrow", "arrow_rows_per_s", 120 if quick else 400),
-            ("ndjson", "ndjson_rows_per_s", 60 if quick else 200),
-            ("otlp", "otlp_points_per_s", 60 if quick else 200),
-            ("influx", "influx_points_per_s", 40 if quick else 150),
+            ("arrow", "arrow_rows_per_s", 120 if quick else 240),
+            ("ndjson", "ndjson_rows_per_s", 60 if quick else 100),
+            ("otlp", "otlp_points_per_s", 60 if quick else 100),
+            ("influx", "influx_points_per_s", 40 if quick else 80),
         ):
             rates = protocol_rates(protocol, n, quick)
             found[name] = rates["durable"]
@@ -317,7 +317,7 @@ def main() -> None:
             print(f"{protocol}: { ({k: round(v) for k, v in rates.items()}) }", flush=True)
         found["durable_over_volatile"] = found["arrow_durable_over_volatile"]
     if given.only in (None, "peers"):
-        found |= beside_peers(150 if quick else 600)
+        found |= beside_peers(150 if quick else 400)
         print({k: round(v, 2) for k, v in found.items()}, flush=True)
     if given.only in (None, "findings"):
         found |= findings(8 if quick else 60, FLEET // 10 if quick else FLEET)
