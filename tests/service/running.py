@@ -18,7 +18,7 @@ import httpx
 
 TOKEN = re.compile(r"aiops_demo_\S+")
 LISTENS = re.compile(r"listens at (\S+),")
-START_S = 90.0
+START_S = 300.0
 
 
 class Running:
@@ -150,7 +150,7 @@ class Running:
             client.close()
 
 
-def until(holds: Any, timeout_s: float = 30.0, every_s: float = 0.05) -> Any:
+def until(holds: Any, timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
     """Wait until something holds, and return it; fail if it does not in time."""
     end = time.monotonic() + timeout_s
     while True:

@@ -31,7 +31,7 @@ SCRAPERS: dict[str, tuple[str, Callable[[Path, str, str, str, str], Program]]] =
 """Device -> program, and how it is run."""
 MOSQUITTO = ("mosquitto", "mosquitto_pub", "mosquitto_sub")
 COLLECTD = ("collectd-http", "collectd-mqtt")
-SETTLE_S = 45.0
+SETTLE_S = 150.0
 
 
 class Site:
