@@ -26,7 +26,15 @@ def written(folder: Path, n: int = 40, *, seal: bool = True) -> SegmentedLog:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+    """What lies there, when it does not move: a log seals its files beside what else is done."""
+    while True:
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.name != "lock")
+            found = {name: (folder / name).read_bytes() for name in names}
+        except FileNotFoundError:
+            continue
+        if names == sorted(path.name for path in folder.iterdir() if path.name != "lock"):
+            return found
 
 
 def test_a_whole_log_is_read_and_left_as_it_is(tmp_path):
