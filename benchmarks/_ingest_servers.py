@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,10 +37,8 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-class Server:
+class Server(ABC):
     """A process that listens; a context."""
-
-    ready = ""
 
     def __init__(self) -> None:
         self.data = Path(tempfile.mkdtemp(prefix="aiops-bench-"))
@@ -56,8 +55,14 @@ class Server:
                 raise RuntimeError((self.data / "log.txt").read_text()[-2000:])
             time.sleep(0.05)
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Return what starts it."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> str:
+        """URL that answers 200 once it takes requests."""
 
     def answers(self) -> bool:
         try:
@@ -121,7 +126,7 @@ class Ours(Server):
         ]
 
     @property
-    def ready(self) -> str:  # type: ignore[override]
+    def ready(self) -> str:
         return f"http://127.0.0.1:{self.port}/readyz"
 
     @property
@@ -163,7 +168,7 @@ class VictoriaMetrics(Server):
         ]
 
     @property
-    def ready(self) -> str:  # type: ignore[override]
+    def ready(self) -> str:
         return f"http://127.0.0.1:{self.port}/health"
 
 
@@ -182,7 +187,7 @@ class Prometheus(Server):
         ]
 
     @property
-    def ready(self) -> str:  # type: ignore[override]
+    def ready(self) -> str:
         return f"http://127.0.0.1:{self.port}/-/ready"
 
 
