@@ -129,7 +129,7 @@ class Registry:
     def _remember(self, values: Sequence[str], table: I4) -> None:
         """Keep the table of names that are all known: it stays as it is."""
         if (table[:-1] >= 0).all():
-            self._tables.put(id(values), values, table)
+            self._tables.put(id(values), table, len(values), values)
 
     def _register(self, identity: Identity, frame: NormalisedFrame | None, row: int) -> int:
         device_id, part, medium_id = identity

@@ -246,7 +246,7 @@ class Intake:
             self._grow()
         place = np.append(place, np.int32(-1))
         if (place[:-1] >= 0).all():
-            self._places.put(id(names), names, place)
+            self._places.put(id(names), place, len(names), names)
         return place
 
     def _grow(self) -> None:
@@ -431,5 +431,5 @@ def _hashes(names: Encoded) -> U8:
     if of is None:
         told = (hash(name) & 0xFFFFFFFFFFFFFFFF for name in names.value)
         of = np.append(np.fromiter(told, np.uint64), np.uint64(0))
-        _HASHES.put(id(names.value), names.value, of)
+        _HASHES.put(id(names.value), of, len(names.value), names.value)
     return of[names.code]

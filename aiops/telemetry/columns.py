@@ -166,15 +166,21 @@ NAMES_REMEMBERED = 1 << 20
 
 
 class Remembered(Generic[V]):
-    """What was found out about the last few lists of names, which are known by sight.
+    """What was worked out lately, up to a bound; safe to use from several threads.
 
     A live stream sends the same names with every frame; spelling them out and looking them up
-    again would be most of the cost of reading it. Safe to use from several threads.
+    again would be most of the cost of reading it.
+
+    Parameters
+    ----------
+    most
+        Names that are remembered, or whatever else sizes count.
     """
 
-    def __init__(self) -> None:
-        self._found: OrderedDict[object, tuple[Sequence[str], V]] = OrderedDict()
-        self._names = 0
+    def __init__(self, most: int = NAMES_REMEMBERED) -> None:
+        self.most = most
+        self._found: OrderedDict[object, tuple[V, int, object]] = OrderedDict()
+        self._size = 0
         self._lock = threading.Lock()
 
     def get(self, key: object) -> V | None:
@@ -184,20 +190,20 @@ class Remembered(Generic[V]):
             if found is None:
                 return None
             self._found.move_to_end(key)
-            return found[1]
+            return found[0]
 
-    def put(self, key: object, names: Sequence[str], value: V) -> None:
-        """Remember what was found out about a list of names, and forget what is too much.
+    def put(self, key: object, value: V, size: int, held: object = None) -> None:
+        """Remember a value, and forget those not used for longest if that is too much.
 
-        The key may be the ``id`` of the list: it stays alive as long as it is remembered.
+        `held` lives as long as it is remembered: of a list, the key may be its ``id``.
         """
         with self._lock:
-            known = self._found.pop(key, None)
-            self._names += len(names) - (0 if known is None else len(known[0]))
-            self._found[key] = names, value
-            while self._names > NAMES_REMEMBERED and len(self._found) > 1:
-                _, (forgotten, _) = self._found.popitem(last=False)
-                self._names -= len(forgotten)
+            before = self._found.pop(key, None)
+            self._size += size - (0 if before is None else before[1])
+            self._found[key] = value, size, held
+            while self._size > self.most and len(self._found) > 1:
+                _, (_, forgotten, _) = self._found.popitem(last=False)
+                self._size -= forgotten
 
 
 _SPELT: Remembered[list[str]] = Remembered()
@@ -213,7 +219,7 @@ def _spelt(code: I4, entries: pa.Array) -> Encoded:
         names = entries.to_pylist()
         if len(set(names)) < len(names):
             return _distinct(code, names)
-        _SPELT.put(key, names, names)
+        _SPELT.put(key, names, len(names))
     return Encoded(code, names)
 
 

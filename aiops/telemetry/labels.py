@@ -69,7 +69,7 @@ class Labels:
         known = _OBJECTS.get(id(values))
         if known is None:
             known = _Objects([_object(value) for value in values], {})
-            _OBJECTS.put(id(values), values, known)
+            _OBJECTS.put(id(values), known, len(values), values)
         label = known.label(name)
         return None if label is None else Encoded(label.code[code], label.value)
 

@@ -14,7 +14,7 @@ import pytest
 
 from aiops.connectors.wire.decoded import Decoded
 from aiops.engine.ports import LogRecord
-from aiops.errors import TooLarge
+from aiops.errors import Busy, TooLarge
 from aiops.service.keys import Principal
 from aiops.service.news import News
 from aiops.service.roles import Role
@@ -172,3 +172,17 @@ def test_what_a_person_does_is_no_longer_than_pages_of_it_can_be(folder: Path) -
         assert service.log.last == 0
     finally:
         service.stop()
+
+
+def test_a_service_that_holds_too_much_memory_takes_nothing_until_it_holds_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = service_in(folder)
+    held = [service.settings.bounds.memory_bytes + (1 << 20)]
+    monkeypatch.setattr("aiops.service.service.resident_bytes", lambda: held[0])
+    with pytest.raises(Busy, match="of memory"):
+        take(service, "gw-1")
+    held[0] = 1 << 20
+    service._memory_bytes = (0.0, 0)  # as if a moment had passed
+    assert take(service, "gw-1").rows == 1
+    service.stop()

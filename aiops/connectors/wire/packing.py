@@ -12,15 +12,13 @@ A body that begins otherwise is an Arrow IPC stream as somebody sent it.
 from __future__ import annotations
 
 import struct
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import types
 
-from aiops.telemetry.columns import fingerprint
+from aiops.telemetry.columns import Remembered, fingerprint
 
 MAGIC = b"AIP1"
 """No Arrow stream begins so: it would be a message of 800 MB."""
@@ -30,8 +28,6 @@ REMEMBERED_BYTES = 128 << 20
 _HEAD = pa.ipc.IpcWriteOptions(compression="zstd")
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _NOTHING = pa.array([], pa.int64())
-
-V = TypeVar("V")
 
 
 def pack(tables: Sequence[pa.Table]) -> bytes:
@@ -100,32 +96,6 @@ def _streams(body: bytes) -> Iterator[pa.Table]:
 # Heads -------------------------------------------------------------------------------------------
 
 
-class _Lately(Generic[V]):
-    """What was worked out lately, up to so many bytes; safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._found: OrderedDict[object, tuple[V, int]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: object) -> V | None:
-        with self._lock:
-            found = self._found.get(key)
-            if found is None:
-                return None
-            self._found.move_to_end(key)
-            return found[0]
-
-    def put(self, key: object, value: V, size: int) -> None:
-        with self._lock:
-            before = self._found.pop(key, None)
-            self._bytes += size - (0 if before is None else before[1])
-            self._found[key] = value, size
-            while self._bytes > REMEMBERED_BYTES and len(self._found) > 1:
-                _, (_, forgotten) = self._found.popitem(last=False)
-                self._bytes -= forgotten
-
-
 class _Read(NamedTuple):
     schema: pa.Schema
     plain: pa.Schema
@@ -133,8 +103,8 @@ class _Read(NamedTuple):
     dictionaries: list[tuple[int, pa.Array]]
 
 
-_WRITTEN: _Lately[bytes] = _Lately()
-_READ: _Lately[_Read] = _Lately()
+_WRITTEN: Remembered[bytes] = Remembered(REMEMBERED_BYTES)
+_READ: Remembered[_Read] = Remembered(REMEMBERED_BYTES)
 
 
 def _head(batch: pa.RecordBatch) -> bytes:
