@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,8 +31,9 @@ class Keys:
 
     def seqs(self, hashed: int) -> list[int]:
         """Return the numbers under a hash, ascending."""
-        low = np.searchsorted(self._hashes, hashed, "left")
-        high = np.searchsorted(self._hashes, hashed, "right")
+        # Not np.searchsorted: it lets go of the interpreter's lock, and may wait long for it.
+        low = bisect_left(self._hashes, hashed)
+        high = bisect_right(self._hashes, hashed, low)
         found: list[int] = self._seqs[low:high].tolist()
         return sorted(found + self._recent.get(hashed, []))
 

@@ -17,6 +17,7 @@ from aiops.connectors.durable.keys import Keys
 from aiops.connectors.durable.opening import guard, number, open_segments, set_aside
 from aiops.connectors.durable.rows import check, key_hash, to_row
 from aiops.connectors.durable.segment import CHUNK_BYTES, ROWS_MAX, Chunk, Damage, Segment
+from aiops.connectors.durable.tail import Tail
 from aiops.engine.ports import DurableLog, LogRecord
 from aiops.errors import LogError, LogFull, TooLarge
 
@@ -45,6 +46,8 @@ class SegmentedLog(DurableLog):
         Size of a file that is there to be given up when the disk is full, so that whoever has to
         write a little in order to trim can. It is made again, before anything else is taken, when
         there is room. 0: none.
+    tail_bytes
+        So many of the newest bytes are kept in memory too, for those who follow the log.
     files
         The file system.
 
@@ -68,6 +71,7 @@ class SegmentedLog(DurableLog):
         segment_bytes: int = 64 << 20,
         retain_bytes: int = 16 << 30,
         ballast_bytes: int = 16 << 20,
+        tail_bytes: int = 16 << 20,
         files: Files = REAL,
     ) -> None:
         self.directory = Path(directory)
@@ -83,6 +87,7 @@ class SegmentedLog(DurableLog):
         self._segments: list[Segment] = []  # never changed in place: readers hold it
         self._active: Segment | None = None
         self._keys: Keys | None = None
+        self._tail = Tail(tail_bytes)
         self._sealer = ThreadPoolExecutor(1, "seal")
         self._sealing: Future[None] | None = None
         self._next = 1
@@ -151,10 +156,11 @@ class SegmentedLog(DurableLog):
                 return self.last
             need = sum(len(record.body) for record in records)
             self._make_room(need)
-            rows, hashes, recv_ns = [], [], self._recv_ns
+            rows, stamped, hashes, recv_ns = [], [], [], self._recv_ns
             for seq, record in enumerate(records, self._next):
                 recv_ns = max(recv_ns, record.recv_ns)
-                row = to_row(seq, record._replace(recv_ns=recv_ns))
+                stamped.append(record._replace(recv_ns=recv_ns))
+                row = to_row(seq, stamped[-1])
                 rows.append(row)
                 if row[-1] is not None:
                     hashes.append((row[-1], seq))
@@ -165,6 +171,7 @@ class SegmentedLog(DurableLog):
             except BaseException:
                 self.broken = "appending was interrupted"
                 raise
+            self._tail.add(self._next, stamped)
             self._next += len(rows)
             self._recv_ns = recv_ns
             if self._keys is not None:
@@ -237,6 +244,7 @@ class SegmentedLog(DurableLog):
                 raise LogError(self._why()) from error
             if self._keys is not None:
                 self._keys.forget(self.oldest)
+            self._tail.forget(self.oldest)
             self._seal_later()
 
     def newest(self, retain: int) -> int:
@@ -390,6 +398,9 @@ class SegmentedLog(DurableLog):
 
     def _chunk(self, after: int, room: int) -> Chunk:
         """Return what comes after a record; when nothing does, it ends there too."""
+        newest = self._tail.after(after, room)
+        if newest:
+            return Chunk(newest, [], newest[-1][0])
         segments = self._segments
         at = max(0, bisect_right(segments, after, key=lambda segment: segment.first) - 1)
         for segment in segments[at:]:
@@ -407,6 +418,7 @@ class SegmentedLog(DurableLog):
 
     def _let_go(self) -> None:
         self._sealer.shutdown(wait=True)
+        self._tail.forget(self._next)
         for segment in self._segments:
             segment.close()
         if self._guard is not None:

@@ -90,11 +90,12 @@ class Segment:
         self.next = self.first
         self.recv_ns = 0
         self.written_bytes = 0
+        self.size = 0
+        """Bytes it takes on disk."""
         self.sealed = False
         self.removed = False
         self._files = files
         self._manifest = path.with_suffix(".sealed")
-        self._sealed_bytes = 0
         self._settled = False  # no WAL is needed to read it
         self._connection: apsw.Connection | None = None
         self._lock = threading.RLock()  # of the connection
@@ -106,6 +107,7 @@ class Segment:
         segment = cls(files, directory / f"{first:020d}.db")
         files.place(segment.path, _empty())
         segment._open_to_write()
+        segment._measure()
         return segment
 
     @classmethod
@@ -149,14 +151,8 @@ class Segment:
             segment.recv_ns = max([segment.recv_ns, *(r.recv_ns for _, r in chunk.rows)])
         whole = not damage and not segment._cut_off(max(frames, 0))
         segment.next = segment.last + 1 if whole else segment.first + ROWS_MAX
+        segment._measure()
         return segment, damage
-
-    @property
-    def size(self) -> int:
-        """Bytes it takes on disk."""
-        if self.sealed:
-            return self._sealed_bytes
-        return sum(map(self._files.size, self._own_files()))
 
     def append(self, rows: Sequence[tuple[Any, ...]], recv_ns: int) -> None:
         """Write rows, all or none, and flush them to the disk."""
@@ -174,6 +170,7 @@ class Segment:
             self.last, self.recv_ns = rows[-1][0], recv_ns
             self.next = self.last + 1
             self.written_bytes += sum(len(row[6]) + ROW_BYTES for row in rows)
+            self._measure()
 
     def fetch(self, after: int, room: int = CHUNK_BYTES) -> Chunk:
         """Read about `room` bytes on after a record; what is damaged is skipped and told."""
@@ -228,6 +225,7 @@ class Segment:
                         raise apsw.IOError(f"{self.path.name} cannot leave WAL mode: {mode}")
                     self._settled = True
                     self.close()
+                self._measure()
             for side in self._sides():  # of a journal that was done with before a power cut
                 self._files.unlink(side)
             manifest = Manifest(
@@ -289,9 +287,12 @@ class Segment:
     def _sides(self) -> list[Path]:
         return [Path(f"{self.path}-{kind}") for kind in ("wal", "journal")]
 
+    def _measure(self) -> None:
+        self.size = sum(map(self._files.size, self._own_files()))
+
     def _take(self, manifest: Manifest) -> None:
         self.last, self.next, self.recv_ns = manifest.last, manifest.next, manifest.recv_ns
-        self._sealed_bytes = manifest.size + len(manifest.dump())
+        self.size = manifest.size + len(manifest.dump())
         self.sealed = self._settled = True
 
     def _open_to_write(self) -> None:

@@ -163,7 +163,7 @@ def test_numbering_goes_on_when_the_newest_file_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanishes_while_it_is_read_is_counted(tmp_path: Path) -> None:
-    log = small(tmp_path)
+    log = small(tmp_path, tail_bytes=0)
     for _ in range(9):
         log.append([one(bytes(400))])
     second = sorted(tmp_path.glob("*.db"))[1]
@@ -291,7 +291,7 @@ class Unreadable(Watched):
 
 def test_a_sector_that_cannot_be_read_costs_its_segment_only(tmp_path: Path) -> None:
     files = Unreadable()
-    log = InlineLog(tmp_path, segment_bytes=1_000, ballast_bytes=0, files=files)
+    log = InlineLog(tmp_path, segment_bytes=1_000, ballast_bytes=0, tail_bytes=0, files=files)
     for _ in range(9):
         log.append([one(bytes(400))])
     files.name = sorted(tmp_path.glob("*.db"))[1].name
