@@ -1,17 +1,13 @@
-"""Who sent a request, and the page of a list: what all routes share."""
+"""Who sent a request, and what all routes share."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import msgspec
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from starlette.responses import Response
 
 from aiops.service.keys import Principal
 from aiops.service.models import Problem
@@ -21,7 +17,6 @@ from aiops.service.service import Service
 from aiops.telemetry.vocabulary import closest
 
 JSON = "application/json"
-PAGE_MOST = 1000
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `aiops keys make`, or the demo's.")
 encode = msgspec.json.Encoder(enc_hook=lambda value: value.item()).encode
@@ -76,52 +71,6 @@ def _only_known(request: Request) -> None:
 
 AUTH = Depends(_bearer)
 """Puts the credential into the OpenAPI document; `needs` is what checks it."""
-
-Limit = Annotated[int, Query(ge=1, le=PAGE_MOST, description="Entries of a page.")]
-Cursor = Annotated[
-    str | None, Query(max_length=64, description="`next` of the page before; none: the first.")
-]
-
-
-def cursor_of(place: int) -> str:
-    """Return a place as a cursor: opaque to clients."""
-    return base64.urlsafe_b64encode(str(place).encode()).decode().rstrip("=")
-
-
-def place_of(cursor: str | None) -> int | None:
-    """Return the place a cursor stands for; None: the beginning.
-
-    Raises
-    ------
-    Refusal
-        We made no such cursor.
-    """
-    if cursor is None:
-        return None
-    try:
-        place = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
-    except (ValueError, binascii.Error, UnicodeDecodeError):
-        place = -1
-    if not 0 <= place < 2**62:
-        raise Refusal(400, "the cursor is none of ours; take `next` of a page, or leave it out")
-    return place
-
-
-def page(items: Sequence[Any], following: int | None) -> Response:
-    """Return a page of a list."""
-    found = {"items": items, "next": None if following is None else cursor_of(following)}
-    return Response(encode(found), media_type=JSON)
-
-
-def newest_first(rows: Sequence[tuple[int, dict[str, Any]]], limit: int) -> Response:
-    """Return a page of numbered records; a full one has a next."""
-    full = len(rows) == limit
-    return page([record for _, record in rows], rows[-1][0] if full and rows else None)
-
-
-def only(**filters: str | None) -> dict[str, str]:
-    """Return the filters that were given."""
-    return {name: value for name, value in filters.items() if value}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

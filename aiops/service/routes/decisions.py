@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -22,17 +22,25 @@ from aiops.service.roles import Role
 from aiops.service.routes.access import (
     AUTH,
     JSON,
-    Cursor,
-    Limit,
     asked,
     encode,
     needs,
+    problems,
+    service_of,
+)
+from aiops.service.routes.lists import (
+    ONE,
+    PROBLEMS,
+    Cursor,
+    Id,
+    Limit,
+    Text,
     newest_first,
     only,
     page,
     place_of,
-    problems,
-    service_of,
+    record,
+    records,
 )
 
 router = APIRouter(dependencies=[AUTH])
@@ -41,10 +49,6 @@ APPROVE, ADMIN = needs(Role.APPROVE), needs(Role.ADMIN)
 NO_REASON = bodies.DecisionAsked(reason="")
 ANYTHING = frozenset({"notify", "hold_rollout", "rollback_rollout"})
 """Kinds of actions whose target is no device, node or workload."""
-PROBLEMS = problems(400, 401, 403, 422, 503)
-ONE = PROBLEMS | problems(404)
-Text = Annotated[str | None, Query(max_length=256)]
-Id = Annotated[str, Path(max_length=256)]
 
 
 # Placement ---------------------------------------------------------------------------------------
@@ -65,20 +69,13 @@ async def plans(
     request: Request, limit: Limit = 100, cursor: Cursor = None, who: Principal = READ
 ) -> Response:
     """List plans that moved something, newest first."""
-    control = service_of(request).control
-    rows = await run_in_threadpool(
-        control.records, "plans", {}, before=place_of(cursor), limit=limit
-    )
-    return newest_first(rows, limit)
+    return await records(request, "plans", {}, cursor, limit)
 
 
 @router.get("/v1/plans/{id}", tags=["placement"], response_model=models.Plan, responses=ONE)
 async def plan(request: Request, id: Id, who: Principal = READ) -> Response:
     """Return a plan."""
-    found = await run_in_threadpool(service_of(request).control.record, "plans", id)
-    if found is None:
-        raise Refusal(404, f"there is no plan {id}")
-    return Response(encode(found), media_type=JSON)
+    return Response(encode(await record(request, "plans", id)), media_type=JSON)
 
 
 @router.get(
@@ -207,24 +204,13 @@ async def actions(
 ) -> Response:
     """List actions, newest first: proposed, held, approved and how they ended."""
     filters = only(status=state, device_id=device_id, site=site, cohort=cohort)
-    rows = await run_in_threadpool(
-        service_of(request).control.records,
-        "actions",
-        filters,
-        before=place_of(cursor),
-        limit=limit,
-        current=current,
-    )
-    return newest_first(rows, limit)
+    return await records(request, "actions", filters, cursor, limit, current=current)
 
 
 @router.get("/v1/actions/{id}", tags=["actions"], response_model=models.Action, responses=ONE)
 async def action(request: Request, id: Id, who: Principal = READ) -> Response:
     """Return an action as it stands."""
-    found = await run_in_threadpool(service_of(request).control.record, "actions", id)
-    if found is None:
-        raise Refusal(404, f"there is no action {id}")
-    return Response(encode(found), media_type=JSON)
+    return Response(encode(await record(request, "actions", id)), media_type=JSON)
 
 
 @router.post(
@@ -332,9 +318,7 @@ async def label(
 ) -> Response:
     """Say whether a finding was right."""
     service = service_of(request)
-    found = await run_in_threadpool(service.control.record, "findings", id)
-    if found is None:
-        raise Refusal(404, f"there is no finding {id}")
+    found = await record(request, "findings", id)
     seq = await service.say("label", who, label.model_dump() | {"finding_id": found["id"]})
     return Response(encode({"seq": seq, "finding_id": found["id"]}), 202, media_type=JSON)
 
@@ -346,10 +330,7 @@ async def labels(
     request: Request, limit: Limit = 100, cursor: Cursor = None, who: Principal = READ
 ) -> Response:
     """List what people said of findings, newest first."""
-    rows = await run_in_threadpool(
-        service_of(request).control.records, "labels", {}, before=place_of(cursor), limit=limit
-    )
-    return newest_first(rows, limit)
+    return await records(request, "labels", {}, cursor, limit)
 
 
 @router.get(

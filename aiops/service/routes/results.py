@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -24,49 +24,37 @@ from aiops.service.roles import Role
 from aiops.service.routes.access import (
     AUTH,
     JSON,
-    Cursor,
-    Limit,
     asked,
     encode,
     needs,
+    problems,
+    service_of,
+)
+from aiops.service.routes.lists import (
+    ONE,
+    PROBLEMS,
+    Cursor,
+    Id,
+    Limit,
+    Text,
     newest_first,
     only,
     page,
+    part_of,
     place_of,
-    problems,
-    service_of,
+    record,
+    records,
 )
 from aiops.telemetry.normalised import NO_TIME
 
 router = APIRouter(tags=["results"], dependencies=[AUTH])
 READ = needs(Role.READ)
-PROBLEMS = problems(400, 401, 403, 422, 503)
-ONE = PROBLEMS | problems(404)
 SILENT_S = 15.0
 """After so long without news a stream says that it is still there."""
 STREAMS_MOST = 256
 
 Status = Annotated[Literal["firing", "resolved"] | None, Query()]
 Severity = Annotated[Literal["info", "low", "warning", "high", "critical"] | None, Query()]
-Text = Annotated[str | None, Query(max_length=256)]
-Id = Annotated[str, Path(max_length=256)]
-
-
-async def _records(
-    request: Request, kind: str, filters: dict[str, str], cursor: str | None, limit: int, now: bool
-) -> Response:
-    control = service_of(request).control
-    rows = await run_in_threadpool(
-        control.records, kind, filters, before=place_of(cursor), limit=limit, current=now
-    )
-    return newest_first(rows, limit)
-
-
-async def _record(request: Request, kind: str, id: str) -> Response:
-    found = await run_in_threadpool(service_of(request).control.record, kind, id)
-    if found is None:
-        raise Refusal(404, f"there is no {kind.removesuffix('s')} {id}")
-    return Response(encode(found), media_type=JSON)
 
 
 @router.get("/v1/findings", response_model=models.Page[models.Finding], responses=PROBLEMS)
@@ -87,13 +75,13 @@ async def findings(
     filters = only(
         status=status, severity=severity, rule=rule, device_id=device_id, site=site, cohort=cohort
     )
-    return await _records(request, "findings", filters, cursor, limit, current)
+    return await records(request, "findings", filters, cursor, limit, current=current)
 
 
 @router.get("/v1/findings/{id}", response_model=models.Finding, responses=ONE)
 async def finding(request: Request, id: Id, who: Principal = READ) -> Response:
     """Return a finding by its id, or the newest with a fingerprint."""
-    return await _record(request, "findings", id)
+    return Response(encode(await record(request, "findings", id)), media_type=JSON)
 
 
 @router.get("/v1/incidents", response_model=models.Page[models.Incident], responses=PROBLEMS)
@@ -109,13 +97,13 @@ async def incidents(
 ) -> Response:
     """List incidents, newest first."""
     filters = only(status=status, severity=severity, site=site)
-    return await _records(request, "incidents", filters, cursor, limit, current)
+    return await records(request, "incidents", filters, cursor, limit, current=current)
 
 
 @router.get("/v1/incidents/{id}", response_model=models.Incident, responses=ONE)
 async def incident(request: Request, id: Id, who: Principal = READ) -> Response:
     """Return a record of an incident, or the newest of an incident."""
-    return await _record(request, "incidents", id)
+    return Response(encode(await record(request, "incidents", id)), media_type=JSON)
 
 
 @router.get("/v1/forecasts", response_model=models.Page[models.Forecast], responses=PROBLEMS)
@@ -132,12 +120,8 @@ async def forecasts(
     """List what is foretold, what ends first first."""
     table = await asked(request, "forecasts", lambda engine: engine.forecasts().sort_by("p50"))
     filters = only(detector=detector, device_id=device_id, site=site, cohort=cohort)
-    for name, value in filters.items():
-        table = table.filter(pc.field(name) == value)
-    start = place_of(cursor) or 0
-    part = table.slice(start, limit)
-    following = start + limit if start + limit < len(table) else None
-    return page([_dated(row) for row in part.to_pylist()], following)
+    rows, following = part_of(table, filters, cursor, limit)
+    return page([_dated(row) for row in rows], following)
 
 
 def _dated(row: dict[str, Any]) -> dict[str, Any]:
@@ -160,11 +144,7 @@ async def devices(
 ) -> Response:
     """List the devices that have been heard of, in the order of their first row."""
     table = await asked(request, "devices", known_devices)
-    for name, value in only(site=site, cohort=cohort).items():
-        table = table.filter(pc.field(name) == value)
-    start = place_of(cursor) or 0
-    following = start + limit if start + limit < len(table) else None
-    return page(table.slice(start, limit).to_pylist(), following)
+    return page(*part_of(table, only(site=site, cohort=cohort), cursor, limit))
 
 
 @router.get("/v1/devices/{device_id}", response_model=models.Device, responses=ONE)
