@@ -73,6 +73,10 @@ class Finding:
     """Why it was resolved; empty while it fires."""
     devices: tuple[str, ...] = ()
     """Of a finding of a group: the devices concerned, sorted."""
+    relevance: float | None = None
+    """Probability that people act on it, by what they said of others; None: no labels in force."""
+    held: bool = False
+    """By those labels it is no incident and leads to no action: it is only recorded."""
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Finding:
