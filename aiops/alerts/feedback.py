@@ -15,21 +15,56 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from river import compose, linear_model, optim, preprocessing
 
-from aiops.alerts.finding import Finding, Severity
+from aiops.alerts.finding import Finding
 from aiops.errors import SettingsError
 
 Said = Literal["TRUE_POSITIVE", "BENIGN_POSITIVE", "FALSE_POSITIVE", "UNKNOWN"]
 
-NEVER_HELD: frozenset[Severity] = frozenset({"high", "critical"})
+NEVER_HELD: frozenset[str] = frozenset({"high", "critical"})
 """No label hides findings of these."""
 LABELS_MOST = 10_000
 """So many of the newest labels are kept."""
 SHOWN = 20
 """Findings that an effect names."""
+
+
+class About(Protocol):
+    """What the model is told of a finding: a `Finding` has it, and so does a `Label`."""
+
+    @property
+    def rule(self) -> str:
+        """Which rule fired."""
+
+    @property
+    def severity(self) -> str:
+        """How bad it is."""
+
+    @property
+    def site(self) -> str:
+        """Where; empty: not known."""
+
+    @property
+    def cohort(self) -> str:
+        """Of which devices; empty: not known."""
+
+    @property
+    def score(self) -> float:
+        """In multiples of the alert line."""
+
+
+class Recorded(NamedTuple):
+    """A firing finding as sinks have kept it, and what is told of it."""
+
+    id: str
+    rule: str
+    severity: str
+    site: str
+    cohort: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -109,7 +144,7 @@ class LabelModel:
         self._model.learn_one(_features(label), label.acted_on)
         self.learnt += 1
 
-    def probability(self, about: Finding | Label) -> float:
+    def probability(self, about: About) -> float:
         """Return the probability that people act on a finding."""
         if not self.learnt:
             return 0.5
@@ -187,12 +222,12 @@ class Feedback:
             for one in weighed
         ]
 
-    def effect(self, recent: Sequence[Finding]) -> Effect:
+    def effect(self, recent: Sequence[Recorded]) -> Effect:
         """Return what it would do to `recent` findings to apply all labels."""
         now = _Force(self.labels[: self.applied[-1]], self.settings) if self.applied else None
         then = _Force(self.labels, self.settings)
-        held_now = {f.id for f in recent if now is not None and now.weigh(f).held}
-        held_then = {f.id: f.rule for f in recent if then.weigh(f).held}
+        held_now = {f.id for f in recent if now is not None and now.judge(f)[1]}
+        held_then = {f.id: f.rule for f in recent if then.judge(f)[1]}
         right = {label.finding_id for label in _last_words(self.labels) if label.acted_on}
         return Effect(
             labels=len(self.labels),
@@ -232,17 +267,20 @@ class _Force:
                 self._against[label.rule] += 1
                 self._highest[label.rule] = max(self._highest.get(label.rule, 0.0), label.score)
 
-    def weigh(self, finding: Finding) -> Finding:
-        relevance = self._model.probability(finding)
-        rule, settings = finding.rule, self._settings
-        held = (
-            finding.status == "firing"
-            and finding.severity not in NEVER_HELD
+    def judge(self, about: About) -> tuple[float, bool]:
+        """Return how relevant a firing finding is, and whether it may be held."""
+        relevance = self._model.probability(about)
+        rule, settings = about.rule, self._settings
+        return relevance, (
+            about.severity not in NEVER_HELD
             and relevance < settings.hold_below
             and self._against[rule] >= settings.support
-            and finding.score < settings.beyond * self._highest[rule]
+            and about.score < settings.beyond * self._highest[rule]
         )
-        return replace(finding, relevance=relevance, held=held)
+
+    def weigh(self, finding: Finding) -> Finding:
+        relevance, held = self.judge(finding)
+        return replace(finding, relevance=relevance, held=held and finding.status == "firing")
 
 
 def _last_words(labels: Iterable[Label]) -> list[Label]:
@@ -284,7 +322,7 @@ def average_precision(right: Sequence[bool], order: Sequence[float]) -> float:
     return total / found
 
 
-def _features(about: Finding | Label) -> dict[str, Any]:
+def _features(about: About) -> dict[str, Any]:
     score = about.score if math.isfinite(about.score) else 1e6
     return {
         "rule": about.rule,

@@ -96,8 +96,10 @@ class Api:
         except OSError as error:
             raise SettingsError(f"--ca {self.ca}: {error}") from error
 
-    def ask(self, path: str, **query: Any) -> Answer:
-        """Return what a GET is answered, whatever the status.
+    def ask(
+        self, path: str, *, method: str = "GET", body: bytes | None = None, **query: Any
+    ) -> Answer:
+        """Return what a request is answered, whatever the status.
 
         Raises
         ------
@@ -107,7 +109,10 @@ class Api:
         told = urlencode({k: v for k, v in query.items() if v}, doseq=True)
         request = urllib.request.Request(
             f"{self.url.rstrip('/')}{path}{'?' if told else ''}{told}",
-            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+            method=method,
+            data=body,
+            headers=({"Authorization": f"Bearer {self.token}"} if self.token else {})
+            | ({"Content-Type": "application/json"} if body is not None else {}),
         )
         begun = time.monotonic()
         try:
@@ -154,11 +159,24 @@ class Api:
         NotAuthenticated, NotAllowed
             The token is not taken, or may not do this.
         InputError
-            Nobody answers, or it is no service of ours.
+            Nobody answers, it is no service of ours, or there is no such thing.
         """
-        answer = self.ask(path, **query)
+        return self._told(path, self.ask(path, **query))
+
+    def send(self, path: str, said: Any = None, *, method: str = "POST") -> Any:
+        """Send a value as JSON (None: nothing); return the JSON of the answer.
+
+        Raises
+        ------
+        NotAuthenticated, NotAllowed, InputError
+            As `get` does, or what was sent is refused.
+        """
+        body = b"" if said is None else json.dumps(said).encode()
+        return self._told(path, self.ask(path, method=method, body=body))
+
+    def _told(self, path: str, answer: Answer) -> Any:
         told = answer.json
-        if answer.status == 200 and told is not None:
+        if answer.status in (200, 201, 202) and told is not None:
             return told
         said = told.get("detail", "") if isinstance(told, dict) else ""
         match answer.status:
