@@ -10,13 +10,30 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
+
+import typer
 
 from aiops.errors import InputError, NotAllowed, NotAuthenticated, SettingsError
 
 URL = "http://127.0.0.1:8470"
 """Where a service is unless its settings say otherwise."""
+Url = Annotated[str, typer.Option(help="Where the service is.", metavar="URL")]
+Token = Annotated[
+    str,
+    typer.Option(
+        envvar="AIOPS_TOKEN",
+        help="Of a key, see `aiops keys`.",
+        metavar="TOKEN",
+        show_default=False,
+    ),
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option(help="Whose certificates are believed, a PEM file.", metavar="FILE"),
+]
+"""How a command that asks a service is told which, and as whom."""
 NOT_NAMED = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 EXPIRED = 10
