@@ -28,6 +28,8 @@ NEVER_HELD: frozenset[str] = frozenset({"high", "critical"})
 """No label hides findings of these."""
 LABELS_MOST = 10_000
 """So many of the newest labels are kept."""
+SCORE_MOST = 1e6
+"""What is beyond counts as this."""
 SHOWN = 20
 """Findings that an effect names."""
 
@@ -66,6 +68,12 @@ class Recorded(NamedTuple):
     cohort: str
     score: float
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Recorded:
+        """Return what a finding's record tells."""
+        told = {name: record[name] for name in cls._fields}
+        return cls(**told | {"score": _number(told["score"])})
+
 
 @dataclass(frozen=True)
 class Label:
@@ -86,8 +94,7 @@ class Label:
     def of(cls, finding: Finding, said: Said, author: str, ts: int) -> Label:
         """Return what `author` said of `finding`."""
         f = finding
-        score = f.score if math.isfinite(f.score) else 1e6
-        return cls(f.id, said, author, ts, f.rule, f.severity, f.site, f.cohort, score)
+        return cls(f.id, said, author, ts, f.rule, f.severity, f.site, f.cohort, _number(f.score))
 
     @property
     def acted_on(self) -> bool:
@@ -184,6 +191,18 @@ class Feedback:
         self.applied: list[int] = []
         """How many labels were known each time they were applied."""
         self._force: _Force | None = None
+
+    def heard(self, kind: str, said: Mapping[str, Any], author: str, ts: int) -> None:
+        """Take in a record of the log: a ``label``, or a step of ``feedback``.
+
+        A label that does not tell what the finding was (those of old logs) teaches nothing.
+        """
+        if kind == "feedback":
+            {"apply": self.apply, "undo": self.undo}[said["step"]]()
+        elif "finding" in said:
+            about = dict(said["finding"])
+            about["score"] = _number(about["score"])
+            self.hear(Label(said["finding_id"], said["said"], author, ts, **about))
 
     def hear(self, label: Label) -> None:
         """Take in what somebody said; nothing changes until it is applied."""
@@ -322,13 +341,18 @@ def average_precision(right: Sequence[bool], order: Sequence[float]) -> float:
     return total / found
 
 
+def _number(score: float | None) -> float:
+    """Return a score that JSON has: infinite ones are null there."""
+    return SCORE_MOST if score is None or not math.isfinite(score) else score
+
+
 def _features(about: About) -> dict[str, Any]:
-    score = about.score if math.isfinite(about.score) else 1e6
+    score = _number(about.score)
     return {
         "rule": about.rule,
         "severity": about.severity,
         "site": about.site,
         "cohort": about.cohort,
         "rule_of_cohort": f"{about.rule} {about.cohort}",
-        "log_score": math.log10(min(max(score, 1e-6), 1e6)),
+        "log_score": math.log10(min(max(score, 1e-6), SCORE_MOST)),
     }

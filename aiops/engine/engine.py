@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-
 from aiops.actions.action import Action
 from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
 from aiops.actions.policy import Policy
+from aiops.alerts.feedback import Feedback, FeedbackSettings
 from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
 from aiops.alerts.selection import EDetector, Selection
 from aiops.detectors import DETECTORS
-from aiops.detectors.protocol import QUANTILES, Detector
+from aiops.detectors.protocol import Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
+from aiops.engine.forecasts import foretold
+from aiops.engine.step import Scored, Step, joined
 from aiops.errors import CheckpointError, SettingsError
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
-from aiops.fleet.registry import Identity
 from aiops.fleet.state import ClosedEpoch, FleetState
 from aiops.kernels.rows import B1, I4, Rows, Scores
 from aiops.placement.plan import Plan
@@ -38,64 +38,10 @@ from aiops.telemetry.batch import TelemetryBatch
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
-from aiops.telemetry.normalised import SET_ASIDE
+
+__all__ = ["Engine", "Scored", "Step", "default_rules"]
 
 DEFAULT_SELECTION = Selection()
-
-FORECASTS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("detector", "device_id", "part", "medium_id")),
-        *((name, pa.string()) for name in ("site", "cohort", "quantity", "unit")),
-        *((f"p{100 * probability:.0f}", pa.float64()) for probability in QUANTILES),
-    ]
-)
-"""What `Engine.forecasts` returns."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What one detector said of the rows of one epoch."""
-
-    detector: str
-    batch: TelemetryBatch
-    """The rows it was shown: those that report something it reads."""
-    scores: Scores
-    identities: Sequence[Identity]
-    """Names of the dense indices in `batch.device`."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """All that came of a frame: the results of the epochs it closed, oldest first."""
-
-    findings: tuple[Finding, ...] = ()
-    incidents: tuple[Incident, ...] = ()
-    plans: tuple[Plan, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-    """Each action with what the guard says of it, and why."""
-    set_aside: pa.Table = field(default_factory=SET_ASIDE.remove(0).empty_table)
-    """Rows and values refused, each with its reason."""
-    scored: tuple[Scored, ...] = ()
-    epochs: tuple[Epoch, ...] = ()
-
-    def records(self) -> dict[str, list[dict[str, Any]]]:
-        """Return everything sinks keep, as plain values by kind; each record has an ``id``."""
-        return {
-            "findings": [finding.to_record() for finding in self.findings],
-            "incidents": [incident.to_record() for incident in self.incidents],
-            "plans": [plan.to_record() for plan in self.plans],
-            "actions": [verdict.to_record() for verdict in self.verdicts],
-        }
-
-    @property
-    def allowed(self) -> tuple[Verdict, ...]:
-        """Actions that may be carried out now."""
-        return tuple(verdict for verdict in self.verdicts if verdict.allowed)
-
-    @property
-    def held(self) -> tuple[Verdict, ...]:
-        """Actions that may not."""
-        return tuple(verdict for verdict in self.verdicts if not verdict.allowed)
 
 
 def default_rules() -> tuple[AlertRule, ...]:
@@ -119,6 +65,8 @@ class Engine:
         leaves it at each device's own budget.
     grouping
         When many findings are one incident.
+    feedback
+        Which findings labels may hold, once somebody applies them.
     policy
         What is proposed for findings, incidents and plans.
     guard
@@ -139,6 +87,7 @@ class Engine:
         placement: PlacementSettings | None = None,
         selection: Selection | None = DEFAULT_SELECTION,
         grouping: Grouping | None = None,
+        feedback: FeedbackSettings | None = None,
         policy: Policy | None = None,
         guard: Guard | None = None,
         layout: Mapping[str, str] | None = None,
@@ -166,6 +115,7 @@ class Engine:
         self.placement = placement or PlacementSettings()
         self.selection = selection
         self.grouping = grouping or Grouping()
+        self.feedback = Feedback(feedback)
         self.policy = policy or Policy()
         self.guard = guard or Guard()
         self.layout = dict(layout or {})
@@ -201,26 +151,27 @@ class Engine:
         table = read_frame(frame)
         layout = Layout.guess(table.schema, **self.layout)
         admitted = self.fleet.admit(normalise(table, layout, self._wanted))
-        return _join([self._judge(closed) for closed in admitted.epochs])
+        return joined([self._judge(closed) for closed in admitted.epochs])
 
     def _judge(self, closed: ClosedEpoch) -> Step:
         """Judge one closed epoch: scores, findings, incidents, plan, actions."""
         epoch, batch = closed.epoch, closed.batch
         scored, findings = self._detect(epoch, batch)
+        findings = self.feedback.weigh(findings, self._firing)
         for finding in findings:
             if finding.status == "firing":
                 self._firing[finding.fingerprint] = finding
             else:
                 self._firing.pop(finding.fingerprint, None)
         incidents: Sequence[Incident] = ()
-        if findings:
+        heeded = [finding for finding in findings if not finding.held]
+        if heeded:
             sizes = self._site_sizes(epoch)
-            incidents = self.grouping.group(findings, self._opened, sizes, epoch.end)
+            incidents = self.grouping.group(heeded, self._opened, sizes, epoch.end)
         plan = self._place(epoch, batch)
         verdicts: Sequence[Verdict] = ()
-        if incidents or findings or (plan is not None and plan.moves):
-            firing = self._firing.values()
-            actions = self.policy.decide(incidents, findings, plan, firing=firing)
+        if incidents or heeded or (plan is not None and plan.moves):
+            actions = self.policy.decide(incidents, heeded, plan, firing=self._heeded())
             verdicts = self.guard.admit(actions, self._guarded, epoch.end, self._population(epoch))
         self._stay(plan, verdicts)
         return Step(
@@ -353,12 +304,16 @@ class Engine:
         last = self.fleet.recall(ConditionOwner())
         return pose(
             conditions_of(self.inventory, self.fleet.registry, last, size, clock),
-            self._firing.values(),
+            self._heeded(),
             self._topology,
             self._placement,
             end,
             self.placement,
         )
+
+    def _heeded(self) -> list[Finding]:
+        """Return what fires and is not held."""
+        return [finding for finding in self._firing.values() if not finding.held]
 
     def _stay(self, plan: Plan | None, verdicts: Sequence[Verdict]) -> None:
         """Let placement know which of its moves the guard held: those workloads did not move."""
@@ -390,37 +345,8 @@ class Engine:
         )
 
     def forecasts(self) -> pa.Table:
-        """Return what is foretold now, a row for each detector and device it says something of.
-
-        Columns: ``detector``, ``device_id``, ``part``, ``medium_id``, ``site``, ``cohort``,
-        ``quantity``, ``unit``, and the quantiles ``p5`` to ``p95`` (a date in ns since the epoch;
-        inf: never).
-        """
-        registry = self.fleet.registry
-        device = np.arange(len(registry), dtype=np.int32)
-        stays = np.ones(len(registry), dtype=np.bool_)
-        stays[self.fleet.media.replaced] = False  # no end is ahead of who has left
-        tables = [FORECASTS.empty_table()]
-        for detector in self.detectors:
-            told = detector.forecast(self.fleet.recall(detector), device)
-            if told is None:
-                continue
-            known = np.flatnonzero(stays & ~np.isnan(told.quantile).all(axis=1)).tolist()
-            names = [registry.identities[i] for i in known]
-            columns: dict[str, Any] = {
-                "detector": [detector.name] * len(known),
-                "device_id": [name[0] for name in names],
-                "part": [name[1] for name in names],
-                "medium_id": [name[2] for name in names],
-                "site": [registry.site_of(i) for i in known],
-                "cohort": [registry.cohort_of(i) for i in known],
-                "quantity": [told.quantity] * len(known),
-                "unit": [told.unit] * len(known),
-            }
-            for k, probability in enumerate(told.probability):
-                columns[f"p{100 * probability:.0f}"] = told.quantile[known, k]
-            tables.append(pa.table(columns, schema=FORECASTS))
-        return pa.concat_tables(tables)
+        """Return what is foretold now, a row for each detector and device; see `FORECASTS`."""
+        return foretold(self.fleet, self.detectors)
 
     # -- saving -------------------------------------------------------------------------------
 
@@ -435,6 +361,7 @@ class Engine:
             "firing": [asdict(finding) for finding in self._firing.values()],
             "opened": self._opened,
             "guard": self._guarded.save(),
+            "feedback": self.feedback.save(),
         }
         return arrays, values
 
@@ -461,6 +388,7 @@ class Engine:
         self._firing = {finding.fingerprint: finding for finding in firing}
         self._opened = values["opened"]
         self._guarded = GuardMemory.restore(values["guard"])
+        self.feedback = Feedback.restore(values["feedback"], self.feedback.settings)
         for detector in self.detectors:
             self.fleet.recall(detector)
 
@@ -485,16 +413,3 @@ def _at_close(epoch: Epoch) -> Rows:
         np.arange(size, dtype=np.int32),
         np.full(size, epoch.end, dtype=np.int64),
     )
-
-
-def _join(steps: list[Step]) -> Step:
-    """Return several steps as one."""
-    if len(steps) == 1:
-        return steps[0]
-    joined = {
-        name: tuple(item for step in steps for item in getattr(step, name))
-        for name in Step.__dataclass_fields__
-        if name != "set_aside"
-    }
-    tables = [Step().set_aside, *(step.set_aside for step in steps if len(step.set_aside))]
-    return Step(**joined, set_aside=pa.concat_tables(tables))

@@ -323,6 +323,33 @@ class Labelled(BaseModel):
     finding_id: str
 
 
+class Effect(BaseModel):
+    """Which labels are in force, and what it would do to recent findings to apply all of them."""
+
+    model_config = example(
+        labels=24,
+        waiting=4,
+        findings=310,
+        held_now=12,
+        held_then=31,
+        held_by_rule={"normality:net.rtt_ms": 31},
+        newly_held=["fnd-1f0c9a5be2d34471"],
+        acted_on_and_held=[],
+        precision_by_score=0.52,
+        precision_by_labels=0.71,
+    )
+    labels: int
+    waiting: int = Field(description="Labels that are not in force.")
+    findings: int = Field(description="Recent findings that were looked at.")
+    held_now: int
+    held_then: int
+    held_by_rule: dict[str, int]
+    newly_held: list[str]
+    acted_on_and_held: list[str] = Field(description="Somebody said that these were right.")
+    precision_by_score: float | None
+    precision_by_labels: float | None
+
+
 class Entry(BaseModel):
     """An entry of the audit; its hash seals it and all entries before it."""
 

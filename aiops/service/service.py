@@ -449,7 +449,10 @@ class Service:
         """Take what a person did, in its place in the log."""
         if record.kind != "proposal":
             self._keep(number, record)
-            if record.kind == "rejection":
+            if record.kind in ("label", "feedback"):
+                said = msgspec.json.decode(record.body)
+                engine.feedback.heard(record.kind, said, record.sender, record.recv_ns)
+            elif record.kind == "rejection":
                 asked = msgspec.json.decode(record.body)["action_id"]
                 rejected = self.control.action(asked)
                 if rejected is not None and rejected["state"] == "rejected":

@@ -1,4 +1,4 @@
-"""Placement, actions, labels and the halt switch: what people look at and decide."""
+"""Placement, actions and the halt switch: what people look at and decide."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from aiops.service.routes.lists import (
 )
 
 router = APIRouter(dependencies=[AUTH])
-READ, FEEDBACK, PROPOSE = needs(Role.READ), needs(Role.FEEDBACK), needs(Role.PROPOSE)
+READ, PROPOSE = needs(Role.READ), needs(Role.PROPOSE)
 APPROVE, ADMIN = needs(Role.APPROVE), needs(Role.ADMIN)
 NO_REASON = bodies.DecisionAsked(reason="")
 ANYTHING = frozenset({"notify", "hold_rollout", "rollback_rollout"})
@@ -301,36 +301,6 @@ async def halt(request: Request, wanted: models.Halted, who: Principal = ADMIN) 
     service = service_of(request)
     await run_in_threadpool(service.halt, who.name, wanted.halted)
     return models.Halted(halted=service.halted())
-
-
-# Labels ------------------------------------------------------------------------------------------
-
-
-@router.post(
-    "/v1/findings/{id}/labels",
-    tags=["results"],
-    status_code=202,
-    response_model=models.Labelled,
-    responses=ONE,
-)
-async def label(
-    request: Request, id: Id, label: bodies.LabelAsked, who: Principal = FEEDBACK
-) -> Response:
-    """Say whether a finding was right."""
-    service = service_of(request)
-    found = await record(request, "findings", id)
-    seq = await service.say("label", who, label.model_dump() | {"finding_id": found["id"]})
-    return Response(encode({"seq": seq, "finding_id": found["id"]}), 202, media_type=JSON)
-
-
-@router.get(
-    "/v1/labels", tags=["results"], response_model=models.Page[models.Label], responses=PROBLEMS
-)
-async def labels(
-    request: Request, limit: Limit = 100, cursor: Cursor = None, who: Principal = READ
-) -> Response:
-    """List what people said of findings, newest first."""
-    return await records(request, "labels", {}, cursor, limit)
 
 
 @router.get(
