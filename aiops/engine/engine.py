@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+
 from aiops.actions.action import Action
 from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
 from aiops.actions.policy import Policy
