@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 PAGES = (
     HERE.parent / "README.md",
-    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement", "service")),
+    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement", "service", "feedback")),
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -23,6 +23,23 @@ Row = tuple[str, str]
 """What a figure is, and its name in the result."""
 
 TABLES: dict[str, tuple[Row, ...]] = {
+    "feedback": (
+        ("share of findings worth acting on", "worth_share_20"),
+        ("precision at 80 % recall, in the order of scores", "precision_by_score_20"),
+        ("in the order of the model, 20 labels", "precision_by_labels_20"),
+        ("gained by 20 labels", "gain_20"),
+        ("its standard error", "gain_20_se"),
+        ("the same labels, shuffled", "precision_shuffled_20"),
+        ("the same labels, scikit-learn's logistic regression in one batch", "precision_batch_20"),
+        ("gained by 100 labels", "gain_100"),
+        ("its standard error", "gain_100_se"),
+        ("scikit-learn in one batch, 100 labels", "precision_batch_100"),
+        ("in the order of the model, 100 labels", "precision_by_labels_100"),
+        ("held, 20 labels, share of findings", "held_share_20"),
+        ("of those worth acting on", "held_of_worth_20"),
+        ("held, 100 labels, share of findings", "held_share_100"),
+        ("of those worth acting on", "held_of_worth_100"),
+    ),
     "speed": (
         ("`Engine.step`, 1,000 devices, rows/s", "step_1000_devices_rows_per_s"),
         ("`Engine.step`, 100,000 devices, rows/s", "step_rows_per_s"),
