@@ -15,7 +15,10 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 PAGES = (
     HERE.parent / "README.md",
-    *(DOCS / f"{name}.md" for name in ("flash-wear", "reboot-drift", "placement", "service", "feedback")),
+    *(
+        DOCS / f"{name}.md"
+        for name in ("flash-wear", "reboot-drift", "placement", "service", "feedback")
+    ),
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
