@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aiops.kernels.admission import group_rows, scatter_max
 from aiops.kernels.rows import B1, F8, I4, I8
-from aiops.telemetry.normalised import SparseColumn
+from aiops.telemetry.normalised import OpenReadings, SparseColumn
+
+Duplicate = tuple[I4, I8, F8]
+"""Device, time and value of readings that shared their instant with another."""
+
+_READING = ("row", "name", "labels", "value")
 
 
 class Chunk(NamedTuple):
@@ -20,6 +25,40 @@ class Chunk(NamedTuple):
     ts: I8
     historical: B1
     columns: Mapping[str, SparseColumn]
+    open: OpenReadings | None = None
+
+    def save(self, key: str, arrays: dict[str, Any]) -> list[Sequence[str]]:
+        """Put the arrays under `key`; return the texts that its open readings refer to."""
+        arrays[f"{key}/device"], arrays[f"{key}/ts"] = self.device, self.ts
+        arrays[f"{key}/historical"] = self.historical
+        for name, (row, value) in self.columns.items():
+            arrays[f"{key}/value/{name}"] = value
+            if row is not None:
+                arrays[f"{key}/row/{name}"] = row
+        if self.open is None:
+            return []
+        opened = self.open.compact()
+        for name in _READING:
+            arrays[f"{key}/open/{name}"] = getattr(opened, name)
+        return [opened.names, opened.sets]
+
+    @classmethod
+    def restore(cls, key: str, arrays: dict[str, Any], told: list[Sequence[str]]) -> Chunk:
+        """Return the chunk that was saved under `key`."""
+        prefix = f"{key}/value/"
+        columns = {
+            name.removeprefix(prefix): SparseColumn(
+                arrays.get(f"{key}/row/{name.removeprefix(prefix)}"), value
+            )
+            for name, value in arrays.items()
+            if name.startswith(prefix)
+        }
+        opened = None
+        if told:
+            row, name, labels, value = (arrays[f"{key}/open/{one}"] for one in _READING)
+            opened = OpenReadings(row, name, labels, value, *told)
+        device, ts, historical = (arrays[f"{key}/{one}"] for one in cls._fields[:3])
+        return cls(device, ts, historical, columns, opened)
 
 
 class Merged(NamedTuple):
@@ -29,8 +68,10 @@ class Merged(NamedTuple):
     ts: I8
     historical: B1
     columns: dict[str, F8]
-    duplicate: dict[str, tuple[I4, I8, F8]]
-    """metric -> device, ts and value of readings that shared their instant with another."""
+    duplicate: dict[str, Duplicate]
+    """metric -> readings of it."""
+    open: tuple[OpenReadings, ...] = ()
+    """Readings under names that nobody knows; their rows in no order."""
 
 
 def split(epoch: I8, chunk: Chunk) -> list[tuple[int, Chunk]]:
@@ -70,32 +111,43 @@ def merge(chunks: list[Chunk], devices: int) -> Merged:
         starts = np.flatnonzero(first)
         historical = np.logical_and.reduceat(historical, starts)
         device, ts = device[starts], ts[starts]
-    merged: dict[str, F8] = {}
-    duplicate: dict[str, tuple[I4, I8, F8]] = {}
+    merged = Merged(device, ts, historical, {}, {}, tuple(_placed_open(chunks, place)))
     for name in sorted(columns):
         parts = columns[name]
         if order is None and not same.any() and len(parts) == 1 and parts[0].row is None:
-            merged[name] = parts[0].value
+            merged.columns[name] = parts[0].value
             continue
-        out = np.full(len(device), np.nan)
-        for rows, value in parts:
-            target = place if rows is None else place[rows]
-            twice = np.zeros(len(value), dtype=np.bool_)
-            if scatter_max(target, value, out, twice):
-                at = target[twice]
-                found = duplicate.get(name)
-                more = (device[at], ts[at], value[twice])
-                duplicate[name] = more if found is None else _join(found, more)
-        merged[name] = out
-    return Merged(device, ts, historical, merged, duplicate)
+        found, twice = scattered(
+            [(place if rows is None else place[rows], value) for rows, value in parts], merged
+        )
+        merged.columns[name] = found
+        if twice is not None:
+            merged.duplicate[name] = twice
+    return merged
 
 
-def _join(a: tuple[I4, I8, F8], b: tuple[I4, I8, F8]) -> tuple[I4, I8, F8]:
-    return (
-        np.concatenate((a[0], b[0])),
-        np.concatenate((a[1], b[1])),
-        np.concatenate((a[2], b[2])),
-    )
+def scattered(parts: list[tuple[I8, F8]], merged: Merged) -> tuple[F8, Duplicate | None]:
+    """Return a column [n] of parts, each with its rows; and what came second to its row."""
+    out = np.full(len(merged.ts), np.nan)
+    second: list[Duplicate] = []
+    for target, value in parts:
+        twice = np.zeros(len(value), dtype=np.bool_)
+        if scatter_max(target, value, out, twice):
+            at = target[twice]
+            second.append((merged.device[at], merged.ts[at], value[twice]))
+    if not second:
+        return out, None
+    device, ts, value = map(np.concatenate, zip(*second, strict=True))
+    return out, (device, ts, value)
+
+
+def _placed_open(chunks: list[Chunk], place: I8) -> Iterator[OpenReadings]:
+    """Yield the open readings of the chunks with their rows among those of the epoch."""
+    offset = 0
+    for chunk in chunks:
+        if chunk.open is not None and len(chunk.open.row):
+            yield chunk.open._replace(row=place[chunk.open.row + offset].astype(np.int32))
+        offset += len(chunk.ts)
 
 
 def _order(device: I4, ts: I8, devices: int) -> I8:
@@ -145,7 +197,8 @@ def _slice(chunk: Chunk, a: int, b: int) -> Chunk:
         lo, hi = np.searchsorted(rows, (a, b))
         if lo < hi:
             columns[name] = SparseColumn((rows[lo:hi] - a).astype(np.int32), value[lo:hi])
-    return Chunk(chunk.device[a:b], chunk.ts[a:b], chunk.historical[a:b], columns)
+    opened = None if chunk.open is None else chunk.open.cut(a, b)
+    return Chunk(chunk.device[a:b], chunk.ts[a:b], chunk.historical[a:b], columns, opened)
 
 
 def _reorder(chunk: Chunk, order: I8) -> Chunk:
@@ -158,4 +211,5 @@ def _reorder(chunk: Chunk, order: I8) -> Chunk:
         moved = inverse[rows]
         sorting = np.argsort(moved, kind="stable")
         columns[name] = SparseColumn(moved[sorting].astype(np.int32), value[sorting])
-    return Chunk(chunk.device[order], chunk.ts[order], chunk.historical[order], columns)
+    opened = None if chunk.open is None else chunk.open.moved(inverse)
+    return Chunk(chunk.device[order], chunk.ts[order], chunk.historical[order], columns, opened)

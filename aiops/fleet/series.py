@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from aiops.fleet.buffer import Merged
 from aiops.kernels.admission import mark_late, pin_source, unwrap_counter, unwrap_reading
 from aiops.kernels.rows import B1, F8, I1, I4, I8
 from aiops.telemetry.normalised import NO_TIME
-from aiops.telemetry.vocabulary import VOCABULARY
+from aiops.telemetry.vocabulary import VOCABULARY, describe
 
 ABOUT_SOURCE = {
     "storage.wear.used_ratio": {
@@ -22,6 +22,8 @@ ABOUT_SOURCE = {
     "storage.bytes_written": {"storage.bytes_written.partial": "resets"},
 }
 """Metric -> columns that say something of the source it is pinned to, and what."""
+DERIVED = frozenset(column for columns in ABOUT_SOURCE.values() for column in columns)
+"""Columns that nobody sends."""
 
 
 class Rejected(NamedTuple):
@@ -42,21 +44,36 @@ class SeriesState:
         self.capacity = 0
         self.arrays: dict[str, npt.NDArray[Any]] = {}
         self._growing: dict[str, tuple[Any, float]] = {}
+        self._opened: frozenset[str] = frozenset()
         for name in sorted(tracked):
-            metric = VOCABULARY.get(name)
-            if metric is None:
-                continue
-            self._growing[f"last_ts/{name}"] = (np.int64, NO_TIME)
-            if metric.sources:
-                self._growing[f"pinned/{name}"] = (np.int8, -1)
-            if metric.kind == "counter" or any(source.wrap for source in metric.sources):
-                self._growing[f"previous/{name}"] = (np.float64, -np.inf)
-                self._growing[f"offset/{name}"] = (np.float64, 0.0)
-            if metric.kind == "counter":
-                self._growing[f"low/{name}"] = (np.float64, 0.0)
-                self._growing[f"lows/{name}"] = (np.int8, 0)
-        for key, (dtype, _) in self._growing.items():
-            self.arrays[key] = np.zeros(0, dtype=dtype)
+            if name in VOCABULARY:
+                self._follow(name)
+
+    def _follow(self, name: str) -> None:
+        """Make memory for a metric's series."""
+        metric = describe(name)
+        growing: dict[str, tuple[Any, float]] = {f"last_ts/{name}": (np.int64, NO_TIME)}
+        if metric.sources:
+            growing[f"pinned/{name}"] = (np.int8, -1)
+        if metric.kind == "counter" or any(source.wrap for source in metric.sources):
+            growing[f"previous/{name}"] = (np.float64, -np.inf)
+            growing[f"offset/{name}"] = (np.float64, 0.0)
+        if metric.kind == "counter":
+            growing[f"low/{name}"] = (np.float64, 0.0)
+            growing[f"lows/{name}"] = (np.int8, 0)
+        self._growing |= growing
+        for key, (dtype, empty) in growing.items():
+            self.arrays[key] = np.full(self.capacity, empty, dtype=dtype)
+
+    def open(self, names: Iterable[str]) -> None:
+        """Follow just these metrics, besides the tracked ones; nothing is kept of others."""
+        names = frozenset(names)
+        for name in sorted(names - self._opened):
+            self._follow(name)
+        for name in self._opened - names:
+            for key in [key for key in self._growing if key.partition("/")[2] == name]:
+                del self._growing[key], self.arrays[key]
+        self._opened = names
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` devices and parts."""
@@ -82,9 +99,11 @@ class SeriesState:
         """Pin, order and unwrap the columns of an epoch; return them and what was refused."""
         columns: dict[str, F8] = {}
         rejected = [Rejected("duplicate", name, *found) for name, found in merged.duplicate.items()]
-        for name in sorted({key.partition("/")[0] for key in merged.columns} & self.tracked):
+        opened = self._opened & merged.columns.keys()
+        tracked = {key.partition("/")[0] for key in merged.columns.keys() - opened} & self.tracked
+        for name in sorted(opened | tracked):
             chosen = np.full(len(merged.ts), -1, dtype=np.int8)
-            if VOCABULARY[name].sources:
+            if describe(name).sources:
                 value, refused = self._pin(name, merged, chosen)
                 rejected.extend(refused)
             else:
@@ -123,11 +142,11 @@ class SeriesState:
                     yield _blank(reason, name, merged, value, late == code)
 
     def _unwrap(self, name: str, merged: Merged, value: F8, chosen: I1) -> Iterator[Rejected]:
-        sources = VOCABULARY[name].sources
-        wrap = np.array([s.wrap for s in sources] + [0.0])
-        resets = np.array([s.resets for s in sources] + [False])
+        metric = describe(name)
+        wrap = np.array([s.wrap for s in metric.sources] + [0.0])
+        resets = np.array([s.resets for s in metric.sources] + [metric.resets])
         previous, offset = self.arrays[f"previous/{name}"], self.arrays[f"offset/{name}"]
-        if VOCABULARY[name].kind != "counter":
+        if metric.kind != "counter":
             unwrap_reading(merged.device, value, chosen, wrap, previous, offset)
             return
         backwards: B1 = np.zeros(len(value), dtype=np.bool_)

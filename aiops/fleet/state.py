@@ -15,9 +15,10 @@ from aiops.errors import CheckpointError, StateMismatch
 from aiops.fleet.buffer import Chunk, merge, split
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.media import Media
+from aiops.fleet.open_metrics import OpenMetrics
 from aiops.fleet.owner import Epoch, FleetShape, Owner, settings_hash
 from aiops.fleet.registry import Registry
-from aiops.fleet.series import Rejected, SeriesState
+from aiops.fleet.series import DERIVED, Rejected, SeriesState
 from aiops.kernels.admission import (
     BEST_DEVICE,
     FIRST_OPEN,
@@ -44,6 +45,8 @@ class ClosedEpoch:
     batch: TelemetryBatch
     set_aside: pa.Table
     """What was refused since the last closed epoch; schema `SET_ASIDE` without ``at``."""
+    renamed: tuple[str, ...] = ()
+    """Open metrics that nothing will come under any more."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,11 @@ class FleetState:
         inventory: Inventory | None = None,
         epoch_s: int = 60,
         lateness_s: int = 120,
+        open_metrics_max: int = 0,
     ) -> None:
         self.registry = Registry(inventory or Inventory())
         self.series = SeriesState(frozenset(tracked))
+        self.opened = OpenMetrics(open_metrics_max, self.series.tracked | DERIVED)
         self.epoch_ns = epoch_s * SECOND_NS
         self.media = Media(self.registry, self.series.tracked, self.epoch_ns)
         self.lateness_ns = lateness_s * SECOND_NS
@@ -193,15 +198,18 @@ class FleetState:
             for name, column in frame.columns.items()
             if name.partition("/")[0] in self.series.tracked
         }
-        ts = frame.ts
+        ts, opened = frame.ts, frame.open
         if len(keep) < len(device):
+            place = np.full(len(device), -1, dtype=np.int64)
+            place[keep] = np.arange(len(keep))
+            opened = None if opened is None else opened.moved(place)
             device, ts, own = device[keep], ts[keep], own[keep]
             first_open = first_open[keep]
             columns = {name: _kept(column, keep) for name, column in columns.items()}
         historical = own < first_open
         self.counts["historical"] += int(np.count_nonzero(historical))
         epochs = np.where(historical, first_open, own)
-        for epoch, chunk in split(epochs, Chunk(device, ts, historical, columns)):
+        for epoch, chunk in split(epochs, Chunk(device, ts, historical, columns, opened)):
             self._open.setdefault(epoch, []).append(chunk)
 
     def _take_set_aside(self, frame: NormalisedFrame, first_open: I8, opened: int) -> None:
@@ -245,6 +253,11 @@ class FleetState:
 
     def _close(self, index: int, vouched: int) -> ClosedEpoch:
         merged = merge(self._open.pop(index), len(self.registry))
+        opened = self.opened.take(merged)
+        self.unknown.update(opened.unknown)
+        self.series.open(self.opened.names)
+        merged.columns.update(opened.columns)
+        merged.duplicate.update(opened.duplicate)
         columns, rejected = self.series.admit(merged)
         registry = self.registry
         batch = TelemetryBatch(
@@ -274,7 +287,7 @@ class FleetState:
         tables = [table for tag, table in self._aside if tag <= index]
         self._aside = [item for item in self._aside if item[0] > index]
         tables.append(self._table(rejected))
-        return ClosedEpoch(epoch, batch, _sorted(pa.concat_tables(tables)))
+        return ClosedEpoch(epoch, batch, _sorted(pa.concat_tables(tables)), opened.renamed)
 
     def _table(self, rejected: list[Rejected]) -> pa.Table:
         tables = [SET_ASIDE.remove(0).empty_table()]
@@ -322,15 +335,8 @@ class FleetState:
                 arrays[f"memory/{name}/{label}"] = array[:size]
         buffered = []
         for epoch, chunks in self._open.items():
-            buffered.append([epoch, len(chunks)])
-            for k, chunk in enumerate(chunks):
-                key = f"open/{epoch}/{k}"
-                arrays[f"{key}/device"], arrays[f"{key}/ts"] = chunk.device, chunk.ts
-                arrays[f"{key}/historical"] = chunk.historical
-                for name, (row, value) in chunk.columns.items():
-                    arrays[f"{key}/value/{name}"] = value
-                    if row is not None:
-                        arrays[f"{key}/row/{name}"] = row
+            told = [chunk.save(f"open/{epoch}/{k}", arrays) for k, chunk in enumerate(chunks)]
+            buffered.append([epoch, told])
         values = {
             "epoch_ns": self.epoch_ns,
             "lateness_ns": self.lateness_ns,
@@ -339,6 +345,7 @@ class FleetState:
             "memory": filed,
             "open": buffered,
             "known": self._known,
+            "opened": self.opened.save(),
             "aside": [[tag, table.to_pylist()] for tag, table in self._aside],
             "counts": dict(self.counts),
             "unknown": dict(self.unknown),
@@ -358,6 +365,8 @@ class FleetState:
         self.registry.restore(values["registry"])
         self.media.restore(arrays)
         size = len(self.registry)
+        self.opened.restore(values["opened"])
+        self.series.open(self.opened.names)
         self.series.capacity = 0
         self.series.arrays = {name: arrays[f"series/{name}"] for name in self.series.arrays}
         self.series.grow(max(64, 1 << max(size - 1, 0).bit_length()))
@@ -366,8 +375,8 @@ class FleetState:
             for name, filed in values["memory"].items()
         }
         self._open = {
-            epoch: [_chunk(arrays, f"open/{epoch}/{k}") for k in range(count)]
-            for epoch, count in values["open"]
+            epoch: [Chunk.restore(f"open/{epoch}/{k}", arrays, one) for k, one in enumerate(told)]
+            for epoch, told in values["open"]
         }
         schema = SET_ASIDE.remove(0)
         self._aside = [
@@ -415,18 +424,6 @@ def _kept(column: SparseColumn, keep: I8) -> SparseColumn:
     found = place < len(keep)
     found[found] = keep[place[found]] == column.row[found]
     return SparseColumn(place[found].astype(np.int32), column.value[found])
-
-
-def _chunk(arrays: dict[str, Any], key: str) -> Chunk:
-    prefix = f"{key}/value/"
-    columns = {
-        name.removeprefix(prefix): SparseColumn(
-            arrays.get(f"{key}/row/{name.removeprefix(prefix)}"), value
-        )
-        for name, value in arrays.items()
-        if name.startswith(prefix)
-    }
-    return Chunk(arrays[f"{key}/device"], arrays[f"{key}/ts"], arrays[f"{key}/historical"], columns)
 
 
 def _sorted(table: pa.Table) -> pa.Table:

@@ -50,6 +50,25 @@ def column_of(table: pa.Table, name: str) -> pa.Array:
     return whole(table.column(table.schema.get_all_field_indices(name)[0]))
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether a column of this type holds texts."""
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Say whether a column of this type holds numbers, or yes and no."""
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        kind = kind.value_type
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+    )
+
+
 # Numbers -----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from aiops.kernels.rows import B1, I8
-from aiops.telemetry.columns import Remembered, column_of, read_names, read_numbers, whole
+from aiops.telemetry.columns import Remembered, column_of, is_text, read_names, read_numbers, whole
 from aiops.telemetry.dialects import Alias
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalised import Encoded
@@ -27,6 +27,7 @@ class Labels:
 
     def __init__(self, table: pa.Table, layout: Layout) -> None:
         self._table = table
+        self._layout = layout
         self._nested = None if layout.labels is None else column_of(table, layout.labels)
         self._taken = {layout.device, layout.time, layout.metric, layout.value, layout.labels}
         self._read: dict[str, Encoded | None] = {}
@@ -72,6 +73,29 @@ class Labels:
             _OBJECTS.put(id(values), known, len(values), values)
         label = known.label(name)
         return None if label is None else Encoded(label.code[code], label.value)
+
+    def sets(self) -> Encoded | None:
+        """Return all labels of each row [n], as JSON objects; None: no row has any.
+
+        Of columns beside the nested one those of texts are labels, unless they play a role.
+        """
+        roles = set(self._layout.columns.values())
+        beside = [
+            name
+            for name in self._table.schema.names
+            if name not in roles and is_text(self._table.schema.field(name).type)
+        ]
+        nested = self._nested
+        if nested is not None and _is_json(nested) and not beside:
+            return read_names(nested)
+        pieces = [(name, read_names(column_of(self._table, name))) for name in beside]
+        if nested is not None:
+            names = [""] if _is_json(nested) else _entries(nested)
+            for name in names:
+                found = nested if name == "" else self._entry(nested, name)
+                if found is not None:
+                    pieces.append((name, read_names(found)))
+        return _together(pieces) if pieces else None
 
     def where(self, alias: Alias, reading: pa.Array, rows: I8 | None) -> B1 | None:
         """Return where the conditions of `alias` hold, of the `rows` it reads; None: everywhere.
@@ -126,6 +150,32 @@ class _Objects(NamedTuple):
 
 _OBJECTS: Remembered[_Objects] = Remembered()
 """Live streams send the same label sets with every frame."""
+
+
+def _entries(nested: pa.Array) -> list[str]:
+    """Return the names of the labels that a column of structs or maps has."""
+    kind = nested.type
+    if types.is_struct(kind):
+        return [kind.field(i).name for i in range(kind.num_fields)]
+    return [name for name in read_names(whole(pa.chunked_array([nested.keys]))).value if name]
+
+
+def _together(pieces: list[tuple[str, Encoded]]) -> Encoded:
+    """Return labels [n] of several columns as JSON objects; "" stands for one that holds some."""
+    code = np.zeros(len(pieces[0][1].code), np.int64)
+    for _, (codes, values) in pieces:
+        code = np.unique(code * (len(values) + 1) + codes + 1, return_inverse=True)[1]
+    _, first, code = np.unique(code, return_index=True, return_inverse=True)
+    objects = []
+    for row in first.tolist():
+        labels: dict[str, object] = {}
+        for name, (codes, values) in pieces:
+            if codes[row] < 0:
+                continue
+            held = _object(values[codes[row]]) if name == "" else {name: values[codes[row]]}
+            labels |= held if isinstance(held, dict) else {}
+        objects.append(json.dumps(labels, sort_keys=True))
+    return Encoded(code.astype(np.int32), objects)
 
 
 def _is_json(nested: pa.Array) -> bool:

@@ -17,6 +17,8 @@ from aiops.telemetry.aside import Aside
 from aiops.telemetry.columns import (
     column_of,
     identities,
+    is_numeric,
+    is_text,
     largest,
     number,
     read_names,
@@ -31,7 +33,8 @@ from aiops.telemetry.dialects import LABELS, Alias, Named, named, part_name
 from aiops.telemetry.hearsay import hearsay
 from aiops.telemetry.labels import Labels
 from aiops.telemetry.layout import Layout
-from aiops.telemetry.normalised import Encoded, NormalisedFrame, SparseColumn
+from aiops.telemetry.normalised import Encoded, NormalisedFrame, OpenReadings, SparseColumn
+from aiops.telemetry.open_metrics import BUCKET_LABEL, is_bucket, may_be_open
 from aiops.telemetry.parts import expand, joined
 from aiops.telemetry.rows import RowNames, read_rows
 from aiops.telemetry.transforms import TRANSFORMS
@@ -44,7 +47,10 @@ Block = tuple[Named, pa.Array, I8 | None]
 
 
 def normalise(
-    table: pa.Table, layout: Layout | None = None, wanted: frozenset[str] | None = None
+    table: pa.Table,
+    layout: Layout | None = None,
+    wanted: frozenset[str] | None = None,
+    open_metrics: bool = False,
 ) -> NormalisedFrame:
     """Return the rows of a frame with canonical names, units, polarity and times.
 
@@ -59,6 +65,8 @@ def normalise(
         Which column is what; guessed from the names if not given.
     wanted
         Canonical metrics (``metric`` or ``metric/source``) to keep; None: all.
+    open_metrics
+        Whether to keep numbers under names that nobody knows, as `NormalisedFrame.open`.
 
     Raises
     ------
@@ -69,16 +77,23 @@ def normalise(
         layout = Layout.guess(table.schema)
     else:
         layout.check(table.schema)
-    return _Normalisation(table, layout, wanted).frame()
+    return _Normalisation(table, layout, wanted, open_metrics).frame()
 
 
 class _Normalisation:
     """One frame on its way. Rows are counted as in the frame until the end."""
 
-    def __init__(self, table: pa.Table, layout: Layout, wanted: frozenset[str] | None) -> None:
+    def __init__(
+        self, table: pa.Table, layout: Layout, wanted: frozenset[str] | None, open_metrics: bool
+    ) -> None:
         self.table = table
         self.layout = layout
         self.wanted = wanted
+        self.open_metrics = open_metrics
+        self.opened: dict[str, F8] = {}
+        """Column of a wide frame that nobody knows -> its numbers in the kept rows."""
+        self.readings: OpenReadings | None = None
+        """The same of a long frame."""
         self.aside = Aside()
         self.rows = read_rows(table, layout, self.aside)
         self.hearsay = hearsay(table, layout)
@@ -106,6 +121,7 @@ class _Normalisation:
         def along(names: Encoded | None) -> Encoded | None:
             return None if names is None else _at(names, origin)
 
+        opened = self.readings if self.layout.is_long else self._opened_columns(n)
         columns = {
             name: {
                 key: joined([self._placed(one, n) for one in group], n)
@@ -120,11 +136,14 @@ class _Normalisation:
             own, shown = expanded.columns, expanded.part
             at = np.append(expanded.first, len(expanded.origin))[at]
             origin = expanded.origin if origin is None else origin[expanded.origin]
+            if opened is not None:
+                opened = opened.moved(expanded.first)
         return NormalisedFrame(
             device_id=_at(device, origin),
             ts=_owned(ts if origin is None else ts[origin]),
             recv_ts=_owned(recv_ts if origin is None else recv_ts[origin]),
             columns=own,
+            open=opened,
             part=shown,
             medium_id=along(medium),
             site=along(self._names("site")),
@@ -147,6 +166,11 @@ class _Normalisation:
             if self._wants(known):
                 readings = whole(self.table.column(place))
                 yield known, readings if kept is None else readings.take(pa.array(kept)), kept
+            elif (
+                self.open_metrics and may_be_open(name) and is_numeric(self.table.field(place).type)
+            ):
+                numbers = read_numbers(whole(self.table.column(place)))[0]
+                self.opened[name] = numbers if kept is None else numbers[kept]
             elif not known.aliases and name not in LABELS:
                 self._count_unknown(name, self.table.column(place))
 
@@ -156,6 +180,8 @@ class _Normalisation:
         rows = np.arange(len(code)) if self.rows.kept is None else self.rows.kept
         if self.hearsay is not None:
             rows = rows[~self.hearsay[rows]]
+        if self.open_metrics:
+            rows = self._open(Encoded(code, names), readings, rows)
         code = code[rows]
         narrow = np.int16 if len(names) < 2**15 else np.int32  # int16 is sorted by radix
         order = rows[np.argsort(code.astype(narrow), kind="stable")]
@@ -169,6 +195,66 @@ class _Normalisation:
                 yield known, readings.take(pa.array(row)), row
             elif not known.aliases:
                 self._count_unknown(name, readings.take(pa.array(row)))
+
+    def _opens(self, name: str) -> bool:
+        return self.open_metrics and may_be_open(name)
+
+    def _open(self, metric: Encoded, readings: pa.Array, rows: I8) -> I8:
+        """Keep the readings that nobody knows; return the rows of the others."""
+        code, names = metric
+        is_open = np.array([*map(may_be_open, names), False])[code[rows]]
+        if not is_open.any() or not (is_numeric(readings.type) or is_text(readings.type)):
+            return rows
+        others: I8 = rows[~is_open]
+        rows = rows[is_open]
+        numbers, wrong = read_numbers(readings)
+        code, value = code[rows], numbers[rows]
+        strange = np.zeros(len(rows), np.bool_) if wrong is None else wrong[rows]
+        bucket = self.labels.get(BUCKET_LABEL)
+        if bucket is not None:
+            strange |= np.array([*map(is_bucket, names), False])[code] & (bucket.code[rows] >= 0)
+        if strange.any():
+            for place, n in enumerate(np.bincount(code[strange]).tolist()):
+                if n:
+                    self.unknown[names[place]] = self.unknown.get(names[place], 0) + n
+        finite = np.isfinite(value) & ~strange
+        infinite = rows[np.isinf(value) & ~strange]
+        for place in np.unique(metric.code[infinite]).tolist():
+            row = infinite[metric.code[infinite] == place]
+            self.aside.add(row, "not_finite", texts(readings.take(pa.array(row))), names[place])
+        rows = rows[finite]
+        sets = self.labels.sets()
+        kept = self.rows.kept
+        self.readings = OpenReadings(
+            (rows if kept is None else np.searchsorted(kept, rows)).astype(np.int32),
+            code[finite],
+            np.full(len(rows), -1, np.int32) if sets is None else sets.code[rows],
+            value[finite],
+            names,
+            () if sets is None else sets.value,
+        )
+        return others
+
+    def _opened_columns(self, n: int) -> OpenReadings | None:
+        """Return the readings of the columns [n] of a wide frame that nobody knows."""
+        if not self.opened:
+            return None
+        values = np.column_stack(list(self.opened.values()))
+        kept = np.arange(n) if self.rows.kept is None else self.rows.kept
+        for place, name in enumerate(self.opened):
+            row = np.flatnonzero(np.isinf(values[:, place]))
+            if len(row):
+                looks = pa.array([str(value) for value in values[row, place].tolist()])
+                self.aside.add(kept[row], "not_finite", looks, name)
+        row, code = np.nonzero(np.isfinite(values))
+        return OpenReadings(
+            row.astype(np.int32),
+            code.astype(np.int32),
+            np.full(len(row), -1, np.int32),
+            values[row, code],
+            list(self.opened),
+            (),
+        )
 
     def _wants(self, known: Named) -> bool:
         return any(self._is_wanted(alias) for alias in known.aliases)

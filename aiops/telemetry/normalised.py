@@ -46,6 +46,57 @@ class SparseColumn(NamedTuple):
     """[m] in the canonical unit; NaN: not reported."""
 
 
+class OpenReadings(NamedTuple):
+    """Readings [m] under names that nobody knows, in the order of their rows."""
+
+    row: I4
+    """[m] which rows, ascending; a row may have several."""
+    name: I4
+    """[m] index into `names`."""
+    labels: I4
+    """[m] index into `sets`; -1: none."""
+    value: F8
+    """[m] finite."""
+    names: Sequence[str]
+    sets: Sequence[str]
+    """Labels, as JSON objects."""
+
+    def take(self, which: I8 | slice, row: I4 | None = None) -> OpenReadings:
+        """Return some of the readings, with other rows if `row` gives them."""
+        row = self.row[which] if row is None else row
+        return self._replace(
+            row=row,
+            name=self.name[which],
+            labels=self.labels[which],
+            value=self.value[which],
+        )
+
+    def compact(self) -> OpenReadings:
+        """Return the same with none but the names and labels that occur."""
+        names, name = np.unique(self.name, return_inverse=True)
+        sets, labels = np.unique(self.labels[self.labels >= 0], return_inverse=True)
+        numbered = np.full(len(self.labels), -1, np.int32)
+        numbered[self.labels >= 0] = labels
+        return self._replace(
+            name=name.astype(np.int32),
+            labels=numbered,
+            names=[self.names[i] for i in names.tolist()],
+            sets=[self.sets[i] for i in sets.tolist()],
+        )
+
+    def cut(self, start: int, stop: int) -> OpenReadings:
+        """Return the readings of rows `start` to `stop`, which become rows from 0 on."""
+        lo, hi = np.searchsorted(self.row, (start, stop))
+        return self.take(slice(lo, hi), (self.row[lo:hi] - start).astype(np.int32))
+
+    def moved(self, place: I8) -> OpenReadings:
+        """Return the readings with row i at `place[i]`; without those whose place is -1."""
+        row = place[self.row]
+        order = np.argsort(row, kind="stable")
+        order = order[np.searchsorted(row[order], 0) :]
+        return self.take(order, row[order].astype(np.int32))
+
+
 @dataclass(frozen=True)
 class NormalisedFrame:
     """The kept rows of one frame, in the order in which they came.
@@ -62,6 +113,8 @@ class NormalisedFrame:
     """[n] when the log took the row, ns; `NO_TIME`: not stamped."""
     columns: Mapping[str, SparseColumn]
     """Canonical metric, or ``metric/source`` where the vocabulary lists sources."""
+    open: OpenReadings | None = None
+    """What nobody knows, where it was asked for."""
     part: Encoded | None = None
     medium_id: Encoded | None = None
     site: Encoded | None = None
@@ -84,6 +137,7 @@ class NormalisedFrame:
             ts=self.ts[start:stop],
             recv_ts=self.recv_ts[start:stop],
             columns={k: _cut_column(v, start, stop) for k, v in self.columns.items()},
+            open=None if self.open is None else self.open.cut(start, stop),
             part=_cut(self.part, start, stop),
             medium_id=_cut(self.medium_id, start, stop),
             site=_cut(self.site, start, stop),

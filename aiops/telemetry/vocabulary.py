@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Literal
@@ -46,6 +47,10 @@ class Metric:
     """Name in the OpenTelemetry semantic conventions, where there is one."""
     sources: tuple[Source, ...] = ()
     """Best first: a device is pinned to the first one that it shows."""
+    resets: bool = False
+    """A counter that has no sources and may start again at zero, as one of a process does."""
+    watched: bool = True
+    """Whether its own normal is learnt; no for what has a detector of its own, or only grows."""
 
     @property
     def is_identity(self) -> bool:
@@ -62,12 +67,28 @@ def _load() -> dict[str, Metric]:
     metrics = {}
     for entry in tomllib.loads(text)["metric"]:
         sources = tuple(Source(**source) for source in entry.pop("sources", ()))
-        metrics[entry["name"]] = Metric(**entry, sources=sources)
+        watched = entry.pop("watched", entry["kind"] != "code")
+        metrics[entry["name"]] = Metric(**entry, sources=sources, watched=watched)
     return metrics
 
 
 VOCABULARY: Mapping[str, Metric] = MappingProxyType(_load())
 """Canonical name -> metric."""
+
+
+@lru_cache(maxsize=4096)
+def describe(name: str) -> Metric:
+    """Return the metric called `name`; of one that nobody knows, what its name alone says.
+
+    Such an *open* metric is a gauge without unit and bounds, or a counter where the name ends in
+    ``_total``, as OpenMetrics has it. Its labels may follow the name in braces.
+    """
+    known = VOCABULARY.get(name)
+    if known is not None:
+        return known
+    if name.partition("{")[0].endswith("_total"):
+        return Metric(name, "", "counter", "Counts, under the name it came by.", resets=True)
+    return Metric(name, "", "gauge", "Under the name it came by.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:
