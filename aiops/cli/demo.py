@@ -46,8 +46,8 @@ HORIZON_S = 24 * EPOCH_S
 HEAT = ("temperature", "°C")
 """What the reason of a move says when it was for heat."""
 DAY_NS = 86_400_000_000_000
-ALARM_BUDGET = 10.0
-"""False alarms per 1,000 device-months: about three in the demo's half year of 48 devices."""
+ALARM_BUDGET = 40.0
+"""False alarms per 1,000 device-months: about twelve in the demo's half year of 48 devices."""
 
 
 def demo(

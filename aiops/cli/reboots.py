@@ -33,7 +33,7 @@ def reboots(
     ] = 20,
     column: Roles = None,
     stream: Format = "ndjson",
-    alarm_budget: Budget = 1.0,
+    alarm_budget: Budget = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all devices as JSON, whatever --limit says.")
     ] = False,

@@ -153,6 +153,7 @@ def show(out: Console, results: Results, top: int) -> None:
     _show_silence(out, results.firing("silence"), top)
     _show_incidents(out, results.open_incidents(), top)
     _show_actions(out, results.actions)
+    _show_alarms(out, results.totals)
     _show_set_aside(out, results.totals)
 
 
@@ -294,6 +295,29 @@ def _show_actions(out: Console, actions: list[Record]) -> None:
     for kind in sorted(latest):
         allowed, held = (f"{by[kind, verdict]:,}" for verdict in ("allowed", "held"))
         shown.add_row(kind, allowed, held, short(latest[kind]))
+    show_table(out, shown)
+
+
+def _show_alarms(out: Console, totals: Record) -> None:
+    """Print how many alarms were fired, by family of detectors, beside what the budget allows."""
+    rates = [
+        rate for rate in totals.get("alarms", ()) if rate["per_1000_device_months"] is not None
+    ]
+    if not rates:
+        return
+    shown = table(
+        f"Alarms fired in {rates[-1]['device_months']:,.1f} device-months, true or false",
+        ("detector", "fired", "per 1,000", "budget"),
+        right=("fired", "per 1,000", "budget"),
+    )
+    for rate in rates:
+        budget = rate["alarm_budget"]
+        shown.add_row(
+            rate["detector"],
+            f"{rate['fired']:,}",
+            f"{rate['per_1000_device_months']:,.1f}",
+            "-" if budget is None else f"{budget:,.3g}",
+        )
     show_table(out, shown)
 
 

@@ -61,9 +61,9 @@ Format = Annotated[
     str, typer.Option(help="What standard input holds: ndjson or arrow.", metavar="FORMAT")
 ]
 Budget = Annotated[
-    float,
+    float | None,
     typer.Option(
-        help="False alarms per 1,000 device-months and detector.",
+        help="False alarms per 1,000 device-months, of all detectors together.",
         min=1e-6,
         max=1e6,
         metavar="NUMBER",
@@ -91,7 +91,7 @@ def run(
         list[str] | None,
         typer.Option(help=f"Only this one; of {', '.join(DETECTORS)}.", metavar="NAME"),
     ] = None,
-    alarm_budget: Budget = 1.0,
+    alarm_budget: Budget = None,
     epoch: Annotated[
         int,
         typer.Option(
@@ -294,6 +294,7 @@ def write_totals(engine: Engine, out: Path, bad_lines: int = 0) -> None:
         "bad_lines": bad_lines,
         "set_aside": {k: v for k, v in sorted(fleet.counts.items()) if v and k not in taken},
         "unknown": dict(sorted(fleet.unknown.items())),
+        "alarms": [rate.to_record() for rate in engine.realised()],
     }
     _keep(out, _totals(out) | counted)
     with replacing(out / FORECASTS) as aside:

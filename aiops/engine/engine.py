@@ -17,6 +17,7 @@ import pyarrow as pa
 from aiops.actions.action import Action
 from aiops.actions.guard import Guard, GuardMemory, Population, Verdict
 from aiops.actions.policy import Policy
+from aiops.alerts.budget import Rate, Realised, split
 from aiops.alerts.feedback import Feedback, FeedbackSettings
 from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
@@ -46,9 +47,9 @@ __all__ = ["Engine", "Scored", "Step", "default_rules"]
 DEFAULT_SELECTION = Selection()
 
 
-def default_rules() -> tuple[AlertRule, ...]:
-    """Return one rule for each detector of `DETECTORS`, with its own defaults."""
-    return tuple(AlertRule(make()) for make in DETECTORS.values())
+def default_rules(alarm_budget: float | None = None) -> tuple[AlertRule, ...]:
+    """Return one rule for each detector of `DETECTORS`; their budgets add up to `alarm_budget`."""
+    return split([AlertRule(make()) for make in DETECTORS.values()], alarm_budget)
 
 
 class Engine:
@@ -135,6 +136,7 @@ class Engine:
         self._topology = resolve(self.inventory)
         self._placement: PlacementMemory | None = None
         self._guarded = GuardMemory()
+        self._realised = Realised()
 
     def step(self, frame: Any) -> Step:
         """Take a frame in log order; return the results of all epochs it closes.
@@ -167,6 +169,8 @@ class Engine:
                 self._firing.pop(finding.fingerprint, None)
         incidents: Sequence[Incident] = ()
         heeded = [finding for finding in findings if not finding.held]
+        watched = int(np.count_nonzero(_devices(epoch)))
+        self._realised.count(heeded, epoch.start, epoch.end, watched)
         if heeded:
             sizes = self._site_sizes(epoch)
             incidents = self.grouping.group(heeded, self._opened, sizes, epoch.end)
@@ -346,6 +350,10 @@ class Engine:
             dict(zip(names, sizes.tolist(), strict=True)),
         )
 
+    def realised(self) -> tuple[Rate, ...]:
+        """Return how many alarms each family of detectors fired, beside its alarm budget."""
+        return self._realised.rates(self.rules)
+
     def forecasts(self) -> pa.Table:
         """Return what is foretold now, a row for each detector and device; see `FORECASTS`."""
         return foretold(self.fleet, self.detectors)
@@ -363,6 +371,7 @@ class Engine:
             "firing": [asdict(finding) for finding in self._firing.values()],
             "opened": self._opened,
             "guard": self._guarded.save(),
+            "realised": self._realised.save(),
             "feedback": self.feedback.save(),
         }
         return arrays, values
@@ -390,6 +399,7 @@ class Engine:
         self._firing = {finding.fingerprint: finding for finding in firing}
         self._opened = values["opened"]
         self._guarded = GuardMemory.restore(values["guard"])
+        self._realised = Realised.restore(values.get("realised", {}))
         self.feedback = Feedback.restore(values["feedback"], self.feedback.settings)
         for detector in self.detectors:
             self.fleet.recall(detector)

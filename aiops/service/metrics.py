@@ -76,6 +76,25 @@ class ServiceCollector(Collector):
             if reason in REASONS:  # rows, and those that came late, are counted there too
                 aside.add_metric([reason], n)
         yield aside
+        fired = CounterMetricFamily("aiops_alarms", "Findings that fired", labels=["detector"])
+        rate = GaugeMetricFamily(
+            "aiops_alarms_per_1000_device_months",
+            "Findings that fired, true or false, since the engine's state began",
+            labels=["detector"],
+        )
+        allowed = GaugeMetricFamily(
+            "aiops_alarm_budget_per_1000_device_months",
+            "False alarms that the budget allows",
+            labels=["detector"],
+        )
+        for one in judge.engine.realised():
+            if one.detector != "total":  # a sum of labels is the reader's
+                fired.add_metric([one.detector], one.fired)
+            rate.add_metric([one.detector], one.per_1000_device_months)
+            allowed.add_metric([one.detector], one.alarm_budget)
+        yield fired
+        yield rate
+        yield allowed
         counts = control.counts()
         firing = GaugeMetricFamily("aiops_firing", "Open", labels=["kind", "severity"])
         for (kind, severity), n in counts["firing"].items():

@@ -71,7 +71,8 @@ class Engine(Section):
     """How telemetry is judged; see `aiops run --help`."""
 
     detectors: tuple[str, ...] = ()
-    alarm_budget: float = Field(1.0, ge=1e-6, le=1e6)
+    alarm_budget: float | None = Field(None, ge=1e-6, le=1e6)
+    """Of all detectors together; none: the sum of what each has by itself."""
     epoch_s: int = Field(60, ge=1)
     lateness_s: int = Field(120, ge=0)
     columns: dict[str, str] = {}
