@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from aiops.alerts.budget import split
 from aiops.alerts.rule import AlertRule
 from aiops.detectors import DETECTORS
+from aiops.detectors.failure_risk import FailureRisk
 from aiops.detectors.frozen_model import FrozenModel
 from aiops.detectors.wear_prior import PRIOR_FILE, WearPrior, decode_prior
 from aiops.errors import FileError, SettingsError
@@ -23,8 +25,8 @@ TRUSTED = ("sklearn.tree._tree.Tree",)
 """Types besides skops' own list that a model file may hold; skops refuses all others."""
 
 
-class Card(msgspec.Struct):
-    """What a card must say for its model to be asked anything; the rest of it is for people."""
+class Novelty(msgspec.Struct, tag="novelty", tag_field="kind"):
+    """What the card of a `FrozenModel` must say; the rest of it is for people."""
 
     reads: tuple[str, ...]
     ordinary: float
@@ -32,7 +34,28 @@ class Card(msgspec.Struct):
     sha256: str
 
 
-def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, str]) -> None:
+class Risk(msgspec.Struct, tag="failure_risk", tag_field="kind"):
+    """What the card of a `FailureRisk` must say."""
+
+    reads: tuple[str, ...]
+    horizon_days: float
+    limit: float
+    usual: tuple[float, ...]
+    edges: tuple[tuple[float, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    sha256: str
+
+
+KINDS: dict[type[Novelty | Risk], tuple[type, str]] = {
+    Novelty: (FrozenModel, "score_samples"),
+    Risk: (FailureRisk, "predict_proba"),
+}
+"""Card -> the detector it describes, and what its model must be able to do."""
+
+
+def save_model(
+    directory: str | Path, detector: FrozenModel | FailureRisk, about: dict[str, str]
+) -> None:
     """Write `detector`'s model and card to `directory`, named ``.../<name>/<version>``.
 
     `about` says, for whoever must trust it: ``what``, ``trained_on``, ``measured``, ``made_by``.
@@ -47,11 +70,12 @@ def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, st
     directory = Path(directory)
     _name_and_version(directory)
     content = skops.io.dumps(detector.model, compression=zipfile.ZIP_DEFLATED)
+    kind = next(card for card, (made, _) in KINDS.items() if isinstance(detector, made))
+    told = [name for name in kind.__struct_fields__ if name != "sha256"]
     card = {
+        "kind": kind.__struct_config__.tag,
         **about,
-        "reads": list(detector.reads),
-        "ordinary": detector.ordinary,
-        "limit": detector.limit,
+        **{name: getattr(detector, name) for name in told},
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +83,7 @@ def save_model(directory: str | Path, detector: FrozenModel, about: dict[str, st
     _write_card(directory, card)
 
 
-def load_model(directory: str | Path) -> FrozenModel:
+def load_model(directory: str | Path) -> FrozenModel | FailureRisk:
     """Read the detector that `save_model` wrote: same scores, bit for bit.
 
     scikit-learn warns (`sklearn.exceptions.InconsistentVersionWarning`) of a model that another
@@ -94,17 +118,14 @@ def load_model(directory: str | Path) -> FrozenModel:
         model = skops.io.loads(content, trusted=list(TRUSTED))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise FileError(f"{path}: cannot be read as a skops file ({error})") from error
-    if not hasattr(model, "score_samples"):
-        raise FileError(f"{path}: holds a {type(model).__name__}, which has no score_samples")
-    return FrozenModel(
-        model=model,
-        reads=card.reads,
-        digest=digest,
-        ordinary=card.ordinary,
-        limit=card.limit,
-        name=name,
-        version=version,
+    made, needed = KINDS[type(card)]
+    if not hasattr(model, needed):
+        raise FileError(f"{path}: holds a {type(model).__name__}, which has no {needed}")
+    told = {k: getattr(card, k) for k in card.__struct_fields__ if k != "sha256"}
+    detector: FrozenModel | FailureRisk = made(
+        model=model, digest=digest, name=name, version=version, **told
     )
+    return detector
 
 
 def save_prior(directory: str | Path, prior: WearPrior, about: dict[str, str]) -> None:
@@ -136,16 +157,17 @@ def load_prior(directory: str | Path) -> WearPrior:
 
 
 def make_rules(
-    names: Sequence[str] = (), alarm_budget: float = 1.0, wear_prior: Path | None = None
+    names: Sequence[str] = (), alarm_budget: float | None = None, wear_prior: Path | None = None
 ) -> tuple[AlertRule, ...]:
-    """Return a rule for each detector named (none: all), at the given alarm budget.
+    """Return a rule for each detector named (none: all), at the given alarm budget in all.
 
     Parameters
     ----------
     names
         Of `DETECTORS`.
     alarm_budget
-        False alarms per 1,000 device-months and detector.
+        False alarms per 1,000 device-months of all of them together; None: as many as they have
+        by themselves (`aiops.alerts.budget.SHARES`).
     wear_prior
         Directory of a prior for ``flash_wear``; None: the one that is shipped.
 
@@ -164,10 +186,8 @@ def make_rules(
                 f"no detector is called {name!r}; there are {', '.join(DETECTORS)}"
                 f"{closest(name, DETECTORS)}"
             )
-        made.append(
-            AlertRule(replace(DETECTORS[name](), alarm_budget=alarm_budget, **told.get(name, {})))
-        )
-    return tuple(made)
+        made.append(AlertRule(replace(DETECTORS[name](), **told.get(name, {}))))
+    return split(made, alarm_budget)
 
 
 def _write_card(directory: Path, card: dict[str, Any]) -> None:
@@ -185,9 +205,9 @@ def _name_and_version(directory: Path) -> tuple[str, int]:
     return place.parent.name, int(place.name)
 
 
-def _read_card(path: Path) -> Card:
+def _read_card(path: Path) -> Novelty | Risk:
     try:
-        return msgspec.toml.decode(_read(path), type=Card)
+        return msgspec.toml.decode(_read(path), type=Novelty | Risk)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FileError(
             f"{path}: is no card ({error}); train the model again, or write it with save_model"

@@ -154,7 +154,7 @@ def test_a_directory_says_what_is_missing(missing, directory):
     [
         ("sha256", "sha512", "is no card .*sha256"),
         ("limit = -0.75", "limit = 'low'", r"is no card \(Expected `float`, got `str`.*limit"),
-        ("what = ", "what: ", "is no card .*line 1"),
+        ("what = ", "what: ", "is no card .*line 2"),
     ],
 )
 def test_a_card_says_what_it_must(old, new, message, directory):
