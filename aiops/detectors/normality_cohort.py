@@ -1,0 +1,126 @@
+"""The cohort side of `Normality`: what members have in common, and a line that meets the budget.
+
+`init_cohort` makes the arrays, `score_rows` is called by `update` on the raw scores of rows, and
+`seal` by `close`. All that looks across devices happens in `seal`, so a row is judged by what was
+sealed before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aiops.detectors.protocol import Epoch
+from aiops.kernels.normality_cohort import (
+    COUNTS,
+    LEVELS,
+    SLOTS,
+    CohortMemory,
+    Tail,
+    group_members,
+    line_of,
+    score_against_line,
+    seal_firings,
+    seal_hour,
+)
+from aiops.kernels.rows import B1, F8, I4, I8, Scores
+from aiops.telemetry.batch import TelemetryBatch
+
+SECOND_NS = 1_000_000_000
+HOUR_NS = 3600 * SECOND_NS
+DAY_HOURS = 24
+MONTH_DAYS = 365.25 / 12.0
+
+BASE, RATE, STEEPNESS = 4.0, 1.0, 0.35
+"""Of healthy series that nothing was learnt of: one firing a day at this score, and how many fewer
+at a higher one. Measured on simulated series; see ``benchmarks/budget.py``."""
+
+
+def tail_of(alarm_budget: float) -> Tail:
+    """Return what is expected of firings, at a budget of false alarms per 1,000 device-months."""
+    return Tail(BASE, RATE, STEEPNESS, alarm_budget / 1000.0 / MONTH_DAYS)
+
+
+def init_cohort(capacity: int, alarm_budget: float) -> dict[str, Any]:
+    """Return the arrays of `CohortMemory` by name, of devices nothing is known of."""
+    nothing = np.zeros(LEVELS + 1)
+    return {
+        "sealed_hour": np.zeros(capacity, dtype=np.int32),
+        "born_hour": np.zeros(capacity, dtype=np.int32),
+        "common": np.zeros(capacity, dtype=np.float32),
+        "spread": np.ones(capacity, dtype=np.float32),
+        "beta": np.ones(capacity, dtype=np.float32),
+        "moment_pu": np.zeros(capacity, dtype=np.float32),
+        "moment_pp": np.zeros(capacity, dtype=np.float32),
+        "profile": np.full((capacity, SLOTS), np.nan, dtype=np.float32),
+        "level": np.zeros(capacity, dtype=np.uint8),
+        "fired": np.zeros((capacity, 4), dtype=np.uint8),
+        "today": np.zeros((capacity, COUNTS), dtype=np.float32),
+        "counted": np.zeros((capacity, COUNTS), dtype=np.float32),
+        "line": np.full(capacity, line_of(nothing, 1.0, tail_of(alarm_budget)), dtype=np.float32),
+    }
+
+
+def cohort_of(memory: Any) -> CohortMemory:
+    """Return the arrays of a detector's memory that its cohort writes: the same ones, no copies."""
+    return CohortMemory(*(getattr(memory, name) for name in CohortMemory._fields))
+
+
+def score_rows(batch: TelemetryBatch, scores: Scores, memory: Any) -> None:
+    """Turn the raw scores of rows, in place, into multiples of their device's line."""
+    cohort = cohort_of(memory)
+    score_against_line(
+        batch.device, ~batch.historical, scores.score, BASE, cohort.line, cohort.level, cohort.fired
+    )
+
+
+def seal(memory: Any, epoch: Epoch, seen: B1, heard: B1, deviation: F8, alarm_budget: float) -> I4:
+    """Seal what cohorts did, once an hour; return the devices [k] that were new in this epoch.
+
+    Parameters
+    ----------
+    seen
+        [size] devices that have ever been scored or learnt from.
+    heard
+        [size] devices that said something within the last hour.
+    deviation
+        [size] how far each is from its own level, in its own scales; NaN: not known.
+    """
+    size, cohort = epoch.size, cohort_of(memory)
+    hour = epoch.end // HOUR_NS
+    new = np.flatnonzero(seen & (cohort.born_hour[:size] == 0)).astype(np.int32)
+    cohort.born_hour[new] = max(hour, 1)
+    before = int(cohort.sealed_hour[0]) if size else hour
+    if before == hour:
+        return new
+    cohort.sealed_hour[:size] = hour
+    if before == 0:
+        return new
+    start, member = members(epoch)
+    grown = hour - cohort.born_hour[:size] >= DAY_HOURS
+    said = np.where(heard, deviation, np.nan)
+    seal_hour(hour - 1, start, member, said, cohort)
+    seal_firings(
+        start,
+        member,
+        epoch.root,
+        heard & grown,
+        hour // DAY_HOURS != before // DAY_HOURS,
+        tail_of(alarm_budget),
+        cohort,
+    )
+    return new
+
+
+def members(epoch: Epoch) -> tuple[I8, I4]:
+    """Return where the members of each cohort begin [groups + 1], and their indices [size].
+
+    Parts are compared with parts only.
+    """
+    is_part = epoch.root != np.arange(epoch.size)
+    group = (2 * (epoch.cohort + 1) + is_part).astype(np.int32)
+    groups = int(group.max()) + 1 if epoch.size else 0
+    start, member = np.zeros(groups + 1, dtype=np.int64), np.zeros(epoch.size, dtype=np.int32)
+    group_members(group, groups, start, member)
+    return start, member
