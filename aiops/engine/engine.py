@@ -23,11 +23,12 @@ from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
 from aiops.alerts.selection import EDetector, Selection
-from aiops.detectors import DETECTORS
+from aiops.detectors import DETECTORS, EVERY_METRIC
 from aiops.detectors.protocol import Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
 from aiops.engine.forecasts import foretold
 from aiops.engine.step import Scored, Step, joined
+from aiops.engine.watch import Watch, Watched
 from aiops.errors import CheckpointError, SettingsError
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
@@ -41,10 +42,12 @@ from aiops.telemetry.batch import TelemetryBatch
 from aiops.telemetry.frame import read_frame
 from aiops.telemetry.layout import Layout
 from aiops.telemetry.normalise import normalise
+from aiops.telemetry.vocabulary import VOCABULARY
 
 __all__ = ["Engine", "Scored", "Step", "default_rules"]
 
 DEFAULT_SELECTION = Selection()
+OPEN_METRICS_MAX = 200
 
 
 def default_rules(alarm_budget: float | None = None) -> tuple[AlertRule, ...]:
@@ -59,6 +62,12 @@ class Engine:
     ----------
     rules
         What becomes a finding; a detector named by several rules is run once.
+    watch
+        Makes the detector of each metric that arrives and that the vocabulary does not exclude.
+        None: with the default rules `EVERY_METRIC`, and with rules of one's own no other metric is
+        watched.
+    open_metrics_max
+        How many metrics that nobody knows are watched under the name they came by.
     inventory
         Nodes and workloads; without workloads nothing is placed.
     placement
@@ -86,6 +95,8 @@ class Engine:
         self,
         rules: Sequence[AlertRule] | None = None,
         *,
+        watch: Watch | None = None,
+        open_metrics_max: int = OPEN_METRICS_MAX,
         inventory: Inventory | None = None,
         placement: PlacementSettings | None = None,
         selection: Selection | None = DEFAULT_SELECTION,
@@ -97,7 +108,13 @@ class Engine:
         epoch_s: int = 60,
         lateness_s: int = 120,
     ) -> None:
-        self.rules = tuple(default_rules() if rules is None else rules)
+        if open_metrics_max < 0:
+            raise SettingsError(f"open_metrics_max must be 0 or more; got {open_metrics_max}")
+        if rules is None and watch is None:
+            watch = EVERY_METRIC
+        self._given = tuple(default_rules() if rules is None else rules)
+        self._watched = Watched(watch)
+        self._arrange()
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise SettingsError(f"each rule needs a name of its own; got {', '.join(names)}")
@@ -105,9 +122,6 @@ class Engine:
             raise SettingsError(
                 f"epoch_s must be 1 or more and lateness_s 0 or more; got {epoch_s}, {lateness_s}"
             )
-        self.detectors: tuple[Detector[Any], ...] = tuple(
-            dict.fromkeys(rule.detector for rule in self.rules)
-        )
         doubled = [name for name, n in Counter(d.name for d in self.detectors).items() if n > 1]
         if doubled:
             raise SettingsError(
@@ -129,7 +143,10 @@ class Engine:
         }
         if self.inventory.workloads:
             tracked.update(READS.values())
-        self.fleet = FleetState(tracked, self.inventory, epoch_s, lateness_s)
+        if watch is not None:
+            tracked.update(metric.name for metric in VOCABULARY.values() if metric.watched)
+        most = 0 if watch is None else open_metrics_max
+        self.fleet = FleetState(tracked, self.inventory, epoch_s, lateness_s, most)
         self._wanted = self.fleet.series.wanted()
         self._firing: dict[str, Finding] = {}
         self._opened: Opened = {}
@@ -154,13 +171,32 @@ class Engine:
         """
         table = read_frame(frame)
         layout = Layout.guess(table.schema, **self.layout)
-        admitted = self.fleet.admit(normalise(table, layout, self._wanted))
+        frame = normalise(table, layout, self._wanted, open_metrics=self.fleet.opened.most > 0)
+        admitted = self.fleet.admit(frame)
         return joined([self._judge(closed) for closed in admitted.epochs])
+
+    def _arrange(self) -> None:
+        """Put the rules together: those given, and those of the metrics that are watched."""
+        self.rules = (*self._given, *self._watched.rules())
+        self._rules_of: dict[Detector[Any], list[AlertRule]] = {}
+        for rule in self.rules:
+            self._rules_of.setdefault(rule.detector, []).append(rule)
+        self.detectors: tuple[Detector[Any], ...] = tuple(self._rules_of)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The metrics that are watched because they arrived, first come first."""
+        return tuple(self._watched.metrics)
 
     def _judge(self, closed: ClosedEpoch) -> Step:
         """Judge one closed epoch: scores, findings, incidents, plan, actions."""
         epoch, batch = closed.epoch, closed.batch
+        renamed = self._forget(closed.renamed, epoch) if closed.renamed else []
+        taken = [rule.detector.name for rule in self._given]
+        if self._watched.add(closed.watched, taken):
+            self._arrange()
         scored, findings = self._detect(epoch, batch)
+        findings = renamed + findings
         findings = self.feedback.weigh(findings, self._firing)
         for finding in findings:
             if finding.status == "firing":
@@ -200,7 +236,7 @@ class Engine:
         findings: list[Finding] = []
         for detector in self.detectors:
             memory = self.fleet.recall(detector)
-            rules = [rule for rule in self.rules if rule.detector == detector]
+            rules = self._rules_of[detector]
             shown = batch.reporting(detector.reads)
             if len(shown):
                 scores = detector.update(memory, shown)
@@ -236,23 +272,30 @@ class Engine:
 
     def _retire(self, epoch: Epoch) -> list[Finding]:
         """Resolve what fires on media that have been replaced: they left, they did not recover."""
+        if not len(epoch.replaced):
+            return []
         identities, media = self.fleet.registry.identities, self.fleet.media
         resolved = []
         for rule in self.rules:
             for index in rule.retire(self.fleet.recall(rule.owner), epoch.replaced).tolist():
                 fired = self._firing[fingerprint(rule.name, *identities[index])]
                 by = media.successor(index)[2]
-                resolved.append(
-                    replace(
-                        fired,
-                        status="resolved",
-                        reason="replaced",
-                        ts=epoch.end,
-                        sentence=f"The medium was replaced by {by}.",
-                        forecast=None,
-                    )
-                )
+                resolved.append(_left(fired, epoch.end, f"The medium was replaced by {by}."))
         return resolved
+
+    def _forget(self, metrics: Sequence[str], epoch: Epoch) -> list[Finding]:
+        """Forget metrics that now come under longer names; resolve what fires of them."""
+        resolved = []
+        for rule in self._watched.remove(metrics):
+            self.fleet.forget(rule.detector)
+            self.fleet.forget(rule.owner)
+            resolved += [
+                _left(fired, epoch.end, "More labels name the metric now.")
+                for fired in self._firing.values()
+                if fired.rule == rule.name
+            ]
+        self._arrange()
+        return sorted(resolved, key=_order)
 
     def _advance(
         self, rule: AlertRule, memory: Any, rows: Rows, scores: Scores, usable: B1
@@ -368,6 +411,7 @@ class Engine:
                 arrays[f"placement/{name}"] = array
         values = {
             "fleet": fleet,
+            "watched": self._watched.metrics,
             "firing": [asdict(finding) for finding in self._firing.values()],
             "opened": self._opened,
             "guard": self._guarded.save(),
@@ -387,6 +431,8 @@ class Engine:
             A detector's memory was saved under other settings.
         """
         self.fleet.restore(arrays, values["fleet"])
+        self._watched.metrics = list(values["watched"])
+        self._arrange()
         prefix = "placement/"
         placed = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         if placed and set(placed) != set(PlacementMemory._fields):
@@ -403,6 +449,13 @@ class Engine:
         self.feedback = Feedback.restore(values["feedback"], self.feedback.settings)
         for detector in self.detectors:
             self.fleet.recall(detector)
+
+
+def _left(fired: Finding, ts: int, sentence: str) -> Finding:
+    """Return that what fired is over because its device or metric goes by another name."""
+    return replace(
+        fired, status="resolved", reason="replaced", ts=ts, sentence=sentence, forecast=None
+    )
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiops.kernels.admission import group_rows, scatter_max
 from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.telemetry.lines import LogLines
 from aiops.telemetry.normalised import OpenReadings, SparseColumn
 
 Duplicate = tuple[I4, I8, F8]
@@ -26,6 +27,7 @@ class Chunk(NamedTuple):
     historical: B1
     columns: Mapping[str, SparseColumn]
     open: OpenReadings | None = None
+    logs: LogLines | None = None
 
     def save(self, key: str, arrays: dict[str, Any]) -> list[Sequence[str]]:
         """Put the arrays under `key`; return the texts that its open readings refer to."""
@@ -35,6 +37,8 @@ class Chunk(NamedTuple):
             arrays[f"{key}/value/{name}"] = value
             if row is not None:
                 arrays[f"{key}/row/{name}"] = row
+        if self.logs is not None:
+            self.logs.save(f"{key}/logs", arrays)
         if self.open is None:
             return []
         opened = self.open.compact()
@@ -58,7 +62,8 @@ class Chunk(NamedTuple):
             row, name, labels, value = (arrays[f"{key}/open/{one}"] for one in _READING)
             opened = OpenReadings(row, name, labels, value, *told)
         device, ts, historical = (arrays[f"{key}/{one}"] for one in cls._fields[:3])
-        return cls(device, ts, historical, columns, opened)
+        logs = LogLines.restore(f"{key}/logs", arrays)
+        return cls(device, ts, historical, columns, opened, logs)
 
 
 class Merged(NamedTuple):
@@ -72,6 +77,8 @@ class Merged(NamedTuple):
     """metric -> readings of it."""
     open: tuple[OpenReadings, ...] = ()
     """Readings under names that nobody knows; their rows in no order."""
+    logs: tuple[LogLines, ...] = ()
+    """Log lines; their rows in no order."""
 
 
 def split(epoch: I8, chunk: Chunk) -> list[tuple[int, Chunk]]:
@@ -111,7 +118,8 @@ def merge(chunks: list[Chunk], devices: int) -> Merged:
         starts = np.flatnonzero(first)
         historical = np.logical_and.reduceat(historical, starts)
         device, ts = device[starts], ts[starts]
-    merged = Merged(device, ts, historical, {}, {}, tuple(_placed_open(chunks, place)))
+    placed = tuple(_placed_open(chunks, place)), tuple(_placed_logs(chunks, place))
+    merged = Merged(device, ts, historical, {}, {}, *placed)
     for name in sorted(columns):
         parts = columns[name]
         if order is None and not same.any() and len(parts) == 1 and parts[0].row is None:
@@ -147,6 +155,15 @@ def _placed_open(chunks: list[Chunk], place: I8) -> Iterator[OpenReadings]:
     for chunk in chunks:
         if chunk.open is not None and len(chunk.open.row):
             yield chunk.open._replace(row=place[chunk.open.row + offset].astype(np.int32))
+        offset += len(chunk.ts)
+
+
+def _placed_logs(chunks: list[Chunk], place: I8) -> Iterator[LogLines]:
+    """Yield the log lines of the chunks with their rows among those of the epoch."""
+    offset = 0
+    for chunk in chunks:
+        if chunk.logs is not None and len(chunk.logs.row):
+            yield chunk.logs._replace(row=place[chunk.logs.row + offset].astype(np.int32))
         offset += len(chunk.ts)
 
 
@@ -198,7 +215,8 @@ def _slice(chunk: Chunk, a: int, b: int) -> Chunk:
         if lo < hi:
             columns[name] = SparseColumn((rows[lo:hi] - a).astype(np.int32), value[lo:hi])
     opened = None if chunk.open is None else chunk.open.cut(a, b)
-    return Chunk(chunk.device[a:b], chunk.ts[a:b], chunk.historical[a:b], columns, opened)
+    logs = None if chunk.logs is None else chunk.logs.cut(a, b)
+    return Chunk(chunk.device[a:b], chunk.ts[a:b], chunk.historical[a:b], columns, opened, logs)
 
 
 def _reorder(chunk: Chunk, order: I8) -> Chunk:
@@ -212,4 +230,6 @@ def _reorder(chunk: Chunk, order: I8) -> Chunk:
         sorting = np.argsort(moved, kind="stable")
         columns[name] = SparseColumn(moved[sorting].astype(np.int32), value[sorting])
     opened = None if chunk.open is None else chunk.open.moved(inverse)
-    return Chunk(chunk.device[order], chunk.ts[order], chunk.historical[order], columns, opened)
+    logs = None if chunk.logs is None else chunk.logs.moved(inverse)
+    historical = chunk.historical[order]
+    return Chunk(chunk.device[order], chunk.ts[order], historical, columns, opened, logs)

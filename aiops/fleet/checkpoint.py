@@ -13,7 +13,7 @@ import numpy as np
 
 from aiops.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the layout of the file changes."""
 
 _HEADER = "header.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from aiops.fleet.buffer import Duplicate, Merged, scattered
 from aiops.kernels.rows import F8, I4, I8
 from aiops.telemetry.columns import Remembered
 from aiops.telemetry.normalised import OpenReadings
-from aiops.telemetry.open_metrics import LabelSet, label_set, open_name
+from aiops.telemetry.open_metrics import LabelSet, label_set, open_name, split_name
 
 SETS_MOST = 1 << 18
 """Sets of labels whose numbers are remembered from one epoch to the next."""
@@ -51,20 +51,28 @@ class OpenMetrics:
 
     Parameters
     ----------
+    asked
+        Names that are taken in whenever they come.
     most
-        How many names are taken in. Of those that are new in an epoch the ones that most devices
+        How many others are taken in. Of those that are new in an epoch the ones that most devices
         show come first, and then by name.
     reserved
         Names that mean something else.
     """
 
-    def __init__(self, most: int, reserved: frozenset[str] = frozenset()) -> None:
-        self.most = most
-        self._reserved = reserved
+    def __init__(
+        self, asked: Iterable[str] = (), most: int = 0, reserved: frozenset[str] = frozenset()
+    ) -> None:
         self.names: dict[str, str] = {}
         """Name, with labels -> metric, without."""
         self._told_by: dict[str, tuple[str, ...]] = {}
         """Metric -> labels that tell its series apart, sorted."""
+        for name in sorted(asked):
+            metric, labels = split_name(name)
+            self.names[name] = metric
+            self._told_by[metric] = tuple(sorted({*self._told_by.get(metric, ()), *labels}))
+        self.most = len(self.names) + most
+        self._reserved = reserved
         self._forget()
 
     def _forget(self) -> None:

@@ -59,7 +59,7 @@ class Owner(Protocol[M_co]):
         """Return the memory of devices nothing is known of."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def settings_hash(owner: Hashable) -> str:
     """Hash the settings that shape an owner's memory.
 

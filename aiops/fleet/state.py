@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from aiops.errors import CheckpointError, StateMismatch
 from aiops.fleet.buffer import Chunk, merge, split
 from aiops.fleet.inventory import Inventory
+from aiops.fleet.logs import Logs
 from aiops.fleet.media import Media
 from aiops.fleet.open_metrics import OpenMetrics
 from aiops.fleet.owner import Epoch, FleetShape, Owner, settings_hash
@@ -29,6 +30,7 @@ from aiops.kernels.admission import (
 from aiops.kernels.rows import B1, I4, I8
 from aiops.telemetry.batch import TelemetryBatch, group_bounds
 from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, NormalisedFrame, SparseColumn
+from aiops.telemetry.vocabulary import VOCABULARY
 
 M = TypeVar("M", bound=tuple[Any, ...])
 
@@ -45,8 +47,16 @@ class ClosedEpoch:
     batch: TelemetryBatch
     set_aside: pa.Table
     """What was refused since the last closed epoch; schema `SET_ASIDE` without ``at``."""
+    opened: frozenset[str] = frozenset()
+    """Columns of the batch that nobody knows: they have the name they came by."""
     renamed: tuple[str, ...] = ()
-    """Open metrics that nothing will come under any more."""
+    """Such columns of earlier epochs that nothing comes under any more."""
+
+    @property
+    def watched(self) -> set[str]:
+        """Columns of which the normal of each device is to be learnt."""
+        known = self.batch.columns.keys() & VOCABULARY.keys()
+        return self.opened | {name for name in known if VOCABULARY[name].watched}
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,10 @@ class FleetState:
     ) -> None:
         self.registry = Registry(inventory or Inventory())
         self.series = SeriesState(frozenset(tracked))
-        self.opened = OpenMetrics(open_metrics_max, self.series.tracked | DERIVED)
+        asked = self.series.tracked - VOCABULARY.keys() - DERIVED
+        self.opened = OpenMetrics(asked, open_metrics_max, DERIVED)
+        self.series.open(self.opened.names)
+        self.logs = Logs()
         self.epoch_ns = epoch_s * SECOND_NS
         self.media = Media(self.registry, self.series.tracked, self.epoch_ns)
         self.lateness_ns = lateness_s * SECOND_NS
@@ -142,6 +155,10 @@ class FleetState:
         self._memory[owner.name] = (version, digest, memory)
         return memory
 
+    def forget(self, owner: Owner[M]) -> None:
+        """Drop the memory of `owner`, if there is any."""
+        self._memory.pop(owner.name, None)
+
     # -- admission, step by step --------------------------------------------------------------
 
     def _admit(self, frame: NormalisedFrame, ends: bool) -> list[ClosedEpoch]:
@@ -198,18 +215,19 @@ class FleetState:
             for name, column in frame.columns.items()
             if name.partition("/")[0] in self.series.tracked
         }
-        ts, opened = frame.ts, frame.open
+        ts, opened, logs = frame.ts, frame.open, frame.logs
         if len(keep) < len(device):
             place = np.full(len(device), -1, dtype=np.int64)
             place[keep] = np.arange(len(keep))
             opened = None if opened is None else opened.moved(place)
+            logs = None if logs is None else logs.moved(place)
             device, ts, own = device[keep], ts[keep], own[keep]
             first_open = first_open[keep]
             columns = {name: _kept(column, keep) for name, column in columns.items()}
         historical = own < first_open
         self.counts["historical"] += int(np.count_nonzero(historical))
         epochs = np.where(historical, first_open, own)
-        for epoch, chunk in split(epochs, Chunk(device, ts, historical, columns, opened)):
+        for epoch, chunk in split(epochs, Chunk(device, ts, historical, columns, opened, logs)):
             self._open.setdefault(epoch, []).append(chunk)
 
     def _take_set_aside(self, frame: NormalisedFrame, first_open: I8, opened: int) -> None:
@@ -260,6 +278,9 @@ class FleetState:
         merged.duplicate.update(opened.duplicate)
         columns, rejected = self.series.admit(merged)
         registry = self.registry
+        logs = self.logs.take(merged, registry)
+        columns.update(logs.columns)
+        rejected += logs.rejected
         batch = TelemetryBatch(
             device=merged.device,
             cohort=registry.cohort[merged.device],
@@ -267,6 +288,7 @@ class FleetState:
             historical=merged.historical,
             columns=columns,
             indptr=group_bounds(merged.device),
+            logs=logs.batch,
         )
         if len(merged.device):
             self._known = max(self._known, int(merged.device[-1]) + 1)
@@ -287,7 +309,8 @@ class FleetState:
         tables = [table for tag, table in self._aside if tag <= index]
         self._aside = [item for item in self._aside if item[0] > index]
         tables.append(self._table(rejected))
-        return ClosedEpoch(epoch, batch, _sorted(pa.concat_tables(tables)), opened.renamed)
+        aside = _sorted(pa.concat_tables(tables))
+        return ClosedEpoch(epoch, batch, aside, frozenset(opened.columns), opened.renamed)
 
     def _table(self, rejected: list[Rejected]) -> pa.Table:
         tables = [SET_ASIDE.remove(0).empty_table()]
@@ -322,6 +345,7 @@ class FleetState:
         size = len(self.registry)
         for name, array in self.series.arrays.items():
             arrays[f"series/{name}"] = array[:size]
+        arrays.update(self.logs.save())
         filed = {}
         for name, (version, digest, memory) in self._memory.items():
             filed[name] = {"version": version, "settings": digest}
@@ -346,6 +370,7 @@ class FleetState:
             "open": buffered,
             "known": self._known,
             "opened": self.opened.save(),
+            "logs": self.logs.templates.save(),
             "aside": [[tag, table.to_pylist()] for tag, table in self._aside],
             "counts": dict(self.counts),
             "unknown": dict(self.unknown),
@@ -367,6 +392,7 @@ class FleetState:
         size = len(self.registry)
         self.opened.restore(values["opened"])
         self.series.open(self.opened.names)
+        self.logs.restore(arrays, values["logs"])
         self.series.capacity = 0
         self.series.arrays = {name: arrays[f"series/{name}"] for name in self.series.arrays}
         self.series.grow(max(64, 1 << max(size - 1, 0).bit_length()))

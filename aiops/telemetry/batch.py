@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from aiops.kernels.rows import B1, F8, I4, I8, Rows
+from aiops.telemetry.templates import Templates
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """Log lines [m] of the rows of a batch, in their order; a row may have several."""
+
+    row: I4
+    """[m] row of the batch, ascending."""
+    template: I4
+    """[m] which of `templates`."""
+    severity: F8
+    """[m] OpenTelemetry's number, 1 to 24; NaN: not told."""
+    text: pa.Array
+    """[m] the lines as they came."""
+    templates: Templates
+    """As they were when the epoch closed, for as long as the batch is judged."""
+
+    def take(self, keep: B1) -> LogBatch:
+        """Return the lines of the rows where `keep` [n] is true, which are numbered anew."""
+        which = np.flatnonzero(keep[self.row])
+        row = (np.cumsum(keep) - 1)[self.row[which]].astype(np.int32)
+        text = self.text.take(pa.array(which))
+        return replace(
+            self, row=row, template=self.template[which], severity=self.severity[which], text=text
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,8 @@ class TelemetryBatch:
     """canonical metric name -> [n]."""
     indptr: I8
     """[g + 1] where the rows of the g-th device present begin and end."""
+    logs: LogBatch | None = None
+    """Log lines, where there are any."""
 
     @property
     def rows(self) -> Rows:
@@ -50,7 +79,10 @@ class TelemetryBatch:
         return np.full(len(self.ts), np.nan)
 
     def reporting(self, names: tuple[str, ...]) -> TelemetryBatch:
-        """Return only the rows that report at least one of `names`; no names: every row."""
+        """Return only the rows that report at least one of `names`; no names: every row.
+
+        Rows are left out with all columns but `names`: a fleet may have hundreds of others.
+        """
         if not names:
             return self
         present = [self.columns[name] for name in names if name in self.columns]
@@ -61,7 +93,10 @@ class TelemetryBatch:
             if keep.all():
                 return self
             keep |= ~np.isnan(column)
-        return self if keep.all() else self.take(keep)
+        if keep.all():
+            return self
+        columns = {name: self.columns[name] for name in names if name in self.columns}
+        return replace(self, columns=columns).take(keep)
 
     def take(self, keep: B1) -> TelemetryBatch:
         """Return the rows where `keep` [n] is true, still grouped by device."""
@@ -73,6 +108,7 @@ class TelemetryBatch:
             historical=self.historical[keep],
             columns={name: values[keep] for name, values in self.columns.items()},
             indptr=group_bounds(device),
+            logs=None if self.logs is None else self.logs.take(keep),
         )
 
 

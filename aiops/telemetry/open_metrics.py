@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 
 from aiops.telemetry.dialects import LABELS, named
@@ -69,6 +70,19 @@ def open_name(metric: str, labels: LabelSet) -> str | None:
     shown = ",".join(f"{label}={_quoted(value)}" for label, value in labels)
     name = f"{metric}{{{shown}}}" if shown else metric
     return name if len(name) <= NAME_MAX and name.isprintable() else None
+
+
+_LABEL = re.compile(r'(?:^|,)([^=,{}]+)="(?:[^"\\]|\\.)*"')
+
+
+def split_name(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the metric in a name that `open_name` made, and its labels.
+
+    >>> split_name('node_network_up{device="eth0"}')
+    ('node_network_up', ('device',))
+    """
+    metric, _, labels = name.partition("{")
+    return metric, tuple(_LABEL.findall(labels))
 
 
 def _quoted(value: str) -> str:
