@@ -172,15 +172,33 @@ def best(of: Tally, profile: Profile) -> float:
     return float(of.score(profile)[np.argmax(of.raw(profile))])
 
 
-def held_out(of: Tally, profile: Profile, splits: int, seed: int) -> F8:
-    """Return the score [splits] of all files, each at the line that is best for the other half."""
+class HeldOut(NamedTuple):
+    """Scores of all files, each at the line that is best for the other half of them."""
+
+    split: F8
+    """[splits]"""
+    error: float
+    """Standard error of the mean split, were other files drawn of which these are a sample."""
+
+    @property
+    def mean(self) -> float:
+        return float(self.split.mean())
+
+
+def held_out(of: Tally, profile: Profile, splits: int, seed: int) -> HeldOut:
+    """Return scores at lines that other files chose, of random halves."""
     rng = np.random.default_rng(seed)
-    total = np.zeros(splits)
+    each = np.zeros((splits, len(of.windows)))
+    table = profile.found * of.credit - profile.missed * of.missed + profile.false * of.cost
     for split in range(splits):
         half = np.zeros(len(of.windows), dtype=np.bool_)
         half[rng.permutation(len(half))[: len(half) // 2]] = True
-        raw = sum(of.raw(profile, a)[np.argmax(of.raw(profile, ~a))] for a in (half, ~half))
-        windows = of.windows.sum()
-        null = -profile.missed * windows
-        total[split] = 100.0 * (raw - null) / (profile.found * windows - null)
-    return total
+        for mine in (half, ~half):
+            each[split, mine] = table[mine, np.argmax(table[~mine].sum(axis=0))]
+    windows, span = of.windows.sum(), profile.found + profile.missed
+    over_null = each + profile.missed * of.windows
+    total = 100.0 * over_null.sum(axis=1) / (span * windows)
+    # The score is a ratio of sums over files, so its error is that of a ratio.
+    away = 100.0 * over_null.mean(axis=0) / span - total.mean() * of.windows
+    n = len(of.windows)
+    return HeldOut(total, float(np.sqrt(n / max(n - 1, 1) * (away**2).sum()) / windows))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from _detection_data import label_of
 
-from aiops.kernels.rows import B1, F8, I8
+from aiops.kernels.rows import F8, I8
 
 LEAST_PERIOD, MOST_PERIOD, NO_PERIOD = 3, 300, 125
 
@@ -38,36 +38,37 @@ def vus_pr(score: F8, events: I8, window: int, ranks: int = 0) -> float:
         last = last[np.searchsorted(last, at)]
     place = np.empty(n, dtype=np.int64)
     place[order] = np.arange(n)
-    inside = label_of(events, n)
+    hit = label_of(events, n)[order]
+    hits = hit.cumsum()[last]
     areas = np.zeros(window + 1)
     for buffer in range(window + 1):
-        label = _soft_label(inside, events, buffer)
-        right = label[order].cumsum()[last]
-        beside = np.where(inside, 0.0, label)[order].cumsum()[last]
-        recall = np.minimum(right / (inside.sum() + beside / 2.0), 1.0)
-        recall *= _entered(events, buffer // 2, place, last)
-        areas[buffer] = np.dot(np.diff(recall, prepend=0.0), right / (last + 1.0))
+        beside = np.where(hit, 0.0, _slopes(events, buffer, place)).cumsum()[last]
+        right = hits + beside
+        recall = np.minimum(right / (hits[-1] + beside / 2.0), 1.0)
+        recall *= _entered(events, buffer // 2, place)[last]
+        areas[buffer] = (np.diff(recall, prepend=0.0) * right / (last + 1.0)).sum()
     return float(areas.mean())
 
 
-def _soft_label(inside: B1, events: I8, buffer: int) -> F8:
-    """Return the label [n] with slopes beside each event; where slopes meet they add up to 1."""
-    n = len(inside)
+def _slopes(events: I8, buffer: int, place: I8) -> F8:
+    """Return the label [n] beside events, by `place`; where slopes meet they add up to 1."""
+    n = len(place)
     distance = np.arange(1, buffer // 2 + 1)
     row = np.concatenate((events[:, :1] - distance, events[:, 1:] + distance)).ravel()
     height = np.tile(np.sqrt(1.0 - distance / max(buffer, 1)), 2 * len(events))
     there = (row >= 0) & (row < n)
-    slopes = np.bincount(row[there], height[there], n)
-    return np.where(inside, 1.0, np.minimum(slopes, 1.0))
+    return np.minimum(np.bincount(place[row[there]], height[there], n), 1.0)
 
 
-def _entered(events: I8, half: int, place: I8, last: I8) -> F8:
-    """Return the share of events, those whose buffers overlap being one, entered by each line."""
+def _entered(events: I8, half: int, place: I8) -> F8:
+    """Return the share of events, those whose buffers overlap being one, entered by each place."""
+    n = len(place)
     apart = events[1:, 0] - half > events[:-1, 1] + half
     first = np.maximum(events[np.concatenate(([True], apart)), 0] - half, 0)
-    end = np.minimum(events[np.concatenate((apart, [True])), 1] + half, len(place) - 1)
-    soonest = np.sort([place[a : b + 1].min() for a, b in zip(first, end, strict=True)])
-    return np.searchsorted(soonest, last, side="right") / len(soonest)
+    after = np.minimum(events[np.concatenate((apart, [True])), 1] + half + 1, n)
+    ends = np.column_stack((first, after)).ravel()  # the last may be n, which reduceat wants not
+    soonest = np.minimum.reduceat(np.append(place, n), ends)[::2]
+    return np.bincount(soonest, minlength=n).cumsum() / len(soonest)
 
 
 def period(value: F8) -> int:
