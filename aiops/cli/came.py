@@ -46,8 +46,15 @@ def show(screen: Console, found: dict[str, Any]) -> None:
         metrics = "\n".join(folded(metric) for metric in one["metrics"])
         shown.add_row(_lines(metrics), _lines(folded(one["name"])), f"{one['values']:,}")
     _show(screen, shown, len(known))
+    watched = [one for one in found["unknown"] if one.get("watched")]
+    shown = table("Watched under its own name", ["sent as", "values"], ["values"], ["sent as"])
+    for one in watched[:SHOWN]:
+        shown.add_row(_lines(folded(one["name"])), f"{one['values']:,}")
+    _show(screen, shown, len(watched))
     unused = [
-        (one["name"], one["values"], close(one["name"], one["hint"])) for one in found["unknown"]
+        (one["name"], one["values"], close(one["name"], one["hint"]))
+        for one in found["unknown"]
+        if not one.get("watched")
     ]
     unused += [
         (one["name"], one["values"], "known, but not with these labels")

@@ -27,11 +27,12 @@ from aiops.connectors.ndjson import NdjsonSource
 from aiops.connectors.reading.opening import BadLines
 from aiops.connectors.smartctl import SmartctlSource
 from aiops.connectors.warehouse import WarehouseSink
-from aiops.detectors import DETECTORS
+from aiops.detectors import DETECTORS, EVERY_METRIC
 from aiops.engine.engine import Engine, Step
 from aiops.engine.ports import Position, Sink, Source
 from aiops.engine.run import Checkpoint
 from aiops.engine.run import run as run_engine
+from aiops.engine.watch import watching
 from aiops.errors import FileError, SettingsError
 from aiops.fleet.inventory import Inventory
 
@@ -141,8 +142,14 @@ def run(
     results, byte for byte.
     """
     roles = columns(column)
-    engine = Engine(
+    rules, watch = watching(
         make_rules(detector or (), alarm_budget, wear_prior),
+        None if detector else EVERY_METRIC,
+        alarm_budget,
+    )
+    engine = Engine(
+        rules,
+        watch=watch,
         inventory=read_inventory(inventory) if inventory else Inventory(),
         layout=roles,
         epoch_s=epoch,
@@ -153,7 +160,7 @@ def run(
         "sources": sources,
         "stream": stream,
         "inventory": str(inventory) if inventory else None,
-        "detector": [rule.name for rule in engine.rules],
+        "detector": [rule.name for rule in engine.given],
         "alarm_budget": alarm_budget,
         "epoch": epoch,
         "lateness": lateness,

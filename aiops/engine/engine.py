@@ -112,7 +112,8 @@ class Engine:
             raise SettingsError(f"open_metrics_max must be 0 or more; got {open_metrics_max}")
         if rules is None and watch is None:
             watch = EVERY_METRIC
-        self._given = tuple(default_rules() if rules is None else rules)
+        self.given = tuple(default_rules() if rules is None else rules)
+        self.watch = watch
         self._watched = Watched(watch)
         self._arrange()
         names = [rule.name for rule in self.rules]
@@ -177,7 +178,7 @@ class Engine:
 
     def _arrange(self) -> None:
         """Put the rules together: those given, and those of the metrics that are watched."""
-        self.rules = (*self._given, *self._watched.rules())
+        self.rules = (*self.given, *self._watched.rules())
         self._rules_of: dict[Detector[Any], list[AlertRule]] = {}
         for rule in self.rules:
             self._rules_of.setdefault(rule.detector, []).append(rule)
@@ -192,7 +193,7 @@ class Engine:
         """Judge one closed epoch: scores, findings, incidents, plan, actions."""
         epoch, batch = closed.epoch, closed.batch
         renamed = self._forget(closed.renamed, epoch) if closed.renamed else []
-        taken = [rule.detector.name for rule in self._given]
+        taken = [rule.detector.name for rule in self.given]
         if self._watched.add(closed.watched, taken):
             self._arrange()
         scored, findings = self._detect(epoch, batch)
@@ -301,7 +302,16 @@ class Engine:
         self, rule: AlertRule, memory: Any, rows: Rows, scores: Scores, usable: B1
     ) -> list[Finding]:
         phases = self.fleet.recall(rule.owner)
-        return rule.advance(phases, memory, rows, scores, usable, self.fleet.registry)
+        found = rule.advance(phases, memory, rows, scores, usable, self.fleet.registry)
+        return [self._quoted(finding) for finding in found]
+
+    def _quoted(self, finding: Finding) -> Finding:
+        """Return a finding that is of a log template with its words: detectors know its number."""
+        template = finding.evidence.get("template", -1.0)
+        if not 0.0 <= template < len(self.fleet.logs.templates):
+            return finding
+        words = self.fleet.logs.templates.quote(int(template))
+        return replace(finding, sentence=f"{finding.sentence} {words}")
 
     def _place(self, epoch: Epoch, batch: TelemetryBatch) -> Plan | None:
         """Solve placement for the conditions as the epoch closes, if there is anything to place."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiops.alerts.budget import split
@@ -11,6 +12,25 @@ from aiops.detectors.protocol import Detector
 
 Watch = Callable[[str], Detector[Any]]
 """Makes the detector of a metric."""
+
+
+def watching(
+    rules: Sequence[AlertRule], watch: Watch | None, alarm_budget: float | None
+) -> tuple[tuple[AlertRule, ...], Watch | None]:
+    """Return `rules` and `watch` whose budgets add up to `alarm_budget`; see `split`."""
+    if watch is None:
+        return tuple(rules), None
+    *given, of_all = split([*rules, AlertRule(watch("of all"))], alarm_budget)
+    budget = getattr(of_all.detector, "alarm_budget", None)
+    if budget is None:
+        return tuple(given), watch
+
+    def budgeted(metric: str) -> Detector[Any]:
+        detector: Any = watch(metric)
+        made: Detector[Any] = replace(detector, alarm_budget=budget)
+        return made
+
+    return tuple(given), budgeted
 
 
 class Watched:

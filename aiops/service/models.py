@@ -427,6 +427,7 @@ class UnknownName(BaseModel):
     name: str
     values: int
     hint: str
+    watched: bool = Field(description="It is watched all the same, under this name.")
 
 
 class Aside(BaseModel):

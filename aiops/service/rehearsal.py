@@ -8,8 +8,10 @@ from pathlib import Path
 
 from aiops.connectors.inventory import read_inventory
 from aiops.connectors.models import make_rules
+from aiops.detectors import EVERY_METRIC
 from aiops.engine.engine import Engine
 from aiops.engine.run import Checkpoint
+from aiops.engine.watch import watching
 from aiops.errors import AiopsError
 from aiops.fleet.inventory import Inventory
 from aiops.service.outlets import make_outlets
@@ -26,8 +28,15 @@ def make_engine(settings: Settings) -> Engine:
         A detector is not known, or the inventory or a prior cannot be read.
     """
     told = settings.engine
-    return Engine(
+    rules, watch = watching(
         make_rules(told.detectors, told.alarm_budget, told.wear_prior),
+        EVERY_METRIC if told.watch else None,
+        told.alarm_budget,
+    )
+    return Engine(
+        rules,
+        watch=watch,
+        open_metrics_max=told.open_metrics_max,
         inventory=read_inventory(settings.inventory) if settings.inventory else Inventory(),
         epoch_s=told.epoch_s,
         lateness_s=told.lateness_s,

@@ -208,7 +208,7 @@ class Service:
         return max(known)
 
     def _warm(self) -> None:
-        warm(self.engine.rules, self.limits)
+        warm(self.engine.given, self.limits, self.engine.watch)
         self.warm.set()
 
     @property

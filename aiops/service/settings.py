@@ -73,6 +73,10 @@ class Engine(Section):
     detectors: tuple[str, ...] = ()
     alarm_budget: float | None = Field(None, ge=1e-6, le=1e6)
     """Of all detectors together; none: the sum of what each has by itself."""
+    watch: bool = True
+    """Learn what is normal of every metric that arrives, also of those that nobody knows."""
+    open_metrics_max: int = Field(200, ge=0)
+    """Of those that nobody knows, so many."""
     epoch_s: int = Field(60, ge=1)
     lateness_s: int = Field(120, ge=0)
     columns: dict[str, str] = {}

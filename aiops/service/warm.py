@@ -11,6 +11,7 @@ from aiops.alerts.rule import AlertRule
 from aiops.connectors.wire import otlp, remote_write
 from aiops.connectors.wire.limits import Limits
 from aiops.engine.engine import Engine
+from aiops.engine.watch import Watch
 from aiops.fleet.inventory import Inventory, Node, Workload
 from aiops.telemetry.vocabulary import VOCABULARY
 
@@ -20,14 +21,14 @@ BEGIN_NS = 1_700_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
 
 
-def warm(rules: Sequence[AlertRule], limits: Limits) -> None:
-    """Run an engine of its own, with these rules, through two and a half days of three devices.
+def warm(rules: Sequence[AlertRule], limits: Limits, watch: Watch | None = None) -> None:
+    """Run an engine with these rules and `watch` through two and a half days of three devices.
 
     Remote write and OTLP, which are read by kernels too, are decoded under the `limits`.
     """
     remote_write.warm(limits)
     otlp.decode_metrics(b"\n\0", 0, limits)
-    engine = Engine(rules, inventory=_inventory(), epoch_s=3600, lateness_s=0)
+    engine = Engine(rules, watch=watch, inventory=_inventory(), epoch_s=3600, lateness_s=0)
     frame = _telemetry()
     half = len(frame) // 2
     engine.step(frame.slice(0, half))

@@ -25,6 +25,7 @@ from aiops.service.service import Service
 from aiops.telemetry.aside import REASONS
 from aiops.telemetry.dialects import suggestion
 from aiops.telemetry.normalised import NO_TIME
+from aiops.telemetry.open_metrics import split_name
 
 PROTOCOLS = frozenset(route.name for route in ingest.router.routes if isinstance(route, APIRoute))
 router = APIRouter(tags=["results"], dependencies=[AUTH])
@@ -76,6 +77,8 @@ def _ingested(
     service: Service, by: list[str], since: datetime | None, seen: frozenset[str]
 ) -> dict[str, Any]:
     arrivals = service.arrivals
+    given = dict.fromkeys(rule.detector for rule in service.engine.given)
+    watched = {split_name(name)[0] for name in service.engine.watched}
     begin = 0 if since is None else int(since.timestamp() * 1_000_000) * 1000
     came = arrivals.since(begin, by)
     found, looked = Coverage(), 0
@@ -123,7 +126,12 @@ def _ingested(
             for one in found.known[:LISTED]
         ],
         "unknown": [
-            {"name": name, "values": n, "hint": suggestion(name).removeprefix("; ")}
+            {
+                "name": name,
+                "values": n,
+                "hint": suggestion(name).removeprefix("; "),
+                "watched": name in watched,
+            }
             for name, n in found.unknown.most_common(LISTED)
         ],
         "set_aside": [
@@ -138,6 +146,6 @@ def _ingested(
                 "lacks": [list(group) for group in one.lacks],
                 "add": one.add,
             }
-            for one in feeding(service.engine.detectors, found.canonical | seen)
+            for one in feeding(given, found.canonical | seen)
         ],
     }
