@@ -12,24 +12,43 @@ from typing import Any
 import numpy as np
 
 from aiops.detectors.protocol import Epoch
+from aiops.kernels.normality import (
+    AHEAD_SPREAD,
+    INTERVAL,
+    MEAN,
+    ONE_SAMPLE,
+    SEASON_SPREAD,
+    SEEN,
+    SHORT,
+    SPREAD,
+    STEP,
+    STEP_NOW,
+    USUAL,
+)
 from aiops.kernels.normality_cohort import (
     COUNTS,
     LEVELS,
     SLOTS,
+    UNKNOWN,
     CohortMemory,
     Tail,
     group_members,
+    lend,
     line_of,
     score_against_line,
     seal_firings,
     seal_hour,
 )
-from aiops.kernels.rows import B1, F8, I4, I8, Scores
+from aiops.kernels.rows import I4, I8, Scores
 from aiops.telemetry.batch import TelemetryBatch
 
 SECOND_NS = 1_000_000_000
 HOUR_NS = 3600 * SECOND_NS
 DAY_HOURS = 24
+LENT = np.array([SPREAD, STEP, STEP_NOW, AHEAD_SPREAD, SEASON_SPREAD, INTERVAL, USUAL])
+"""Moments that newcomers are lent: how much a series moves, but not where it is."""
+LENDERS_SEEN = 64
+"""Who has seen fewer values has nothing to lend."""
 MONTH_DAYS = 365.25 / 12.0
 
 BASE, RATE, STEEPNESS = 4.0, 1.0, 0.35
@@ -51,12 +70,10 @@ def init_cohort(capacity: int, alarm_budget: float) -> dict[str, Any]:
         "common": np.zeros(capacity, dtype=np.float32),
         "spread": np.ones(capacity, dtype=np.float32),
         "beta": np.ones(capacity, dtype=np.float32),
-        "moment_pu": np.zeros(capacity, dtype=np.float32),
-        "moment_pp": np.zeros(capacity, dtype=np.float32),
-        "profile": np.full((capacity, SLOTS), np.nan, dtype=np.float32),
+        "profile": np.full((capacity, SLOTS), UNKNOWN, dtype=np.int16),
         "level": np.zeros(capacity, dtype=np.uint8),
         "fired": np.zeros((capacity, 4), dtype=np.uint8),
-        "today": np.zeros((capacity, COUNTS), dtype=np.float32),
+        "today": np.zeros((capacity, COUNTS), dtype=np.uint16),
         "counted": np.zeros((capacity, COUNTS), dtype=np.float32),
         "line": np.full(capacity, line_of(nothing, 1.0, tail_of(alarm_budget)), dtype=np.float32),
     }
@@ -75,32 +92,34 @@ def score_rows(batch: TelemetryBatch, scores: Scores, memory: Any) -> None:
     )
 
 
-def seal(memory: Any, epoch: Epoch, seen: B1, heard: B1, deviation: F8, alarm_budget: float) -> I4:
-    """Seal what cohorts did, once an hour; return the devices [k] that were new in this epoch.
+def seal(memory: Any, epoch: Epoch, alarm_budget: float) -> None:
+    """Seal what cohorts did, once an hour, and lend newcomers what their cohort has.
 
-    Parameters
-    ----------
-    seen
-        [size] devices that have ever been scored or learnt from.
-    heard
-        [size] devices that said something within the last hour.
-    deviation
-        [size] how far each is from its own level, in its own scales; NaN: not known.
+    `memory` has the arrays of `NormalityMemory` and of `CohortMemory`, and is of devices that were
+    all shown the rows of the epoch.
     """
     size, cohort = epoch.size, cohort_of(memory)
     hour = epoch.end // HOUR_NS
-    new = np.flatnonzero(seen & (cohort.born_hour[:size] == 0)).astype(np.int32)
-    cohort.born_hour[new] = max(hour, 1)
     before = int(cohort.sealed_hour[0]) if size else hour
     if before == hour:
-        return new
+        return
+    seen = memory.counts[:size, SEEN].astype(np.int64)
+    new = (seen > 0) & (cohort.born_hour[:size] == 0)
+    cohort.born_hour[:size][new] = hour
     cohort.sealed_hour[:size] = hour
     if before == 0:
-        return new
-    start, member = members(epoch)
+        return
+    heard = memory.ts[:size] > epoch.end - HOUR_NS
     grown = hour - cohort.born_hour[:size] >= DAY_HOURS
-    said = np.where(heard, deviation, np.nan)
-    seal_hour(hour - 1, start, member, said, cohort)
+    start, member = members(epoch)
+    if new.any():
+        lends = grown & (seen >= LENDERS_SEEN)
+        lend(start, member, new, lends, seen, LENT, memory.moments, memory.tails, ONE_SAMPLE)
+    spread = memory.moments[:size, SPREAD].astype(np.float64)
+    moved = (memory.moments[:size, SHORT] - memory.moments[:size, MEAN]).astype(np.float64)
+    known = heard & grown & (spread > 0.0)
+    deviation = np.divide(moved, spread, out=np.full(size, np.nan), where=known)
+    seal_hour(hour - 1, start, member, deviation, cohort)
     seal_firings(
         start,
         member,
@@ -110,7 +129,6 @@ def seal(memory: Any, epoch: Epoch, seen: B1, heard: B1, deviation: F8, alarm_bu
         tail_of(alarm_budget),
         cohort,
     )
-    return new
 
 
 def members(epoch: Epoch) -> tuple[I8, I4]:

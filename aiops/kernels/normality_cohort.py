@@ -8,7 +8,7 @@ All statistics are medians and whole numbers: the order of devices does not matt
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +16,34 @@ import numpy.typing as npt
 from aiops.kernels.compile import kernel
 from aiops.kernels.rows import B1, F8, I4, I8
 
-F4 = npt.NDArray[np.float32]
-U1 = npt.NDArray[np.uint8]
+F4: TypeAlias = npt.NDArray[np.float32]
+U1: TypeAlias = npt.NDArray[np.uint8]
+U2: TypeAlias = npt.NDArray[np.uint16]
+I2: TypeAlias = npt.NDArray[np.int16]
 
 MEMBERS = 8
 """So many devices make a cohort; fewer say nothing of one another."""
 HOURS_OF_DAY, HOURS_OF_WEEK = 24, 168
 SLOTS = 8
 """Columns of `CohortMemory.profile`: a cohort of 3 members knows a day, one of 24 a week."""
-LEVELS, PER_DOUBLING = 31, 6.0
+LEVELS, PER_DOUBLING = 30, 6.0
 """Levels of the score at which firings are counted, each 12 % above the one before..."""
 COUNTS = 4
 """...in rows of so many columns; the slot after the last level is exposure."""
+FULL = 65536
+"""Exposure of a day is kept in two whole numbers, the second of which counts so many."""
 CLEAR = 0.8
 """An alert at a level is over below this share of it, as by the rule's default."""
 NEW_SHARE = 0.3
 """Weight of the hour just ended in its bin of a profile."""
 NARROW = 0.05
 """A cohort is never taken to agree better than this, in its members' own scales."""
-STEEP = 4.0
+STEEP, TINY = 4.0, 1e-9
 """A device moves at most so many times as much as its cohort does in a day."""
-BETA_HOURS = 168.0
-"""How long a device's share in its cohort's profile is learnt from, hours."""
+BETA_SHARE = 1.0 / 48.0
+"""Weight of an hour in a device's share in its cohort's profile."""
+PARTS, UNKNOWN = 256.0, -32768
+"""How a profile is kept in whole numbers."""
 FEW = 5.0
 """A level with so many firings is taken at its word; beyond it the tail is continued."""
 MOST_DAYS = 14.0
@@ -46,6 +52,10 @@ BURST, SPARE = 3.0, 3.0
 """A day counts at most so many times what was expected, and so many firings more..."""
 HIGHEST, LOWEST = 4.0, 0.25
 """...and the line is at most and at least so many times the one that nothing was learnt for."""
+LENT_SPREAD, LENT_TAIL = 8, 64
+"""What a newcomer is lent weighs as much as so many of its own values."""
+SHARES_KEPT = 4096
+"""Tails are added up in whole parts of themselves, so that the order of members does not matter."""
 PRIOR_DAYS = 50.0
 """What is expected of firings before any were seen weighs as much as so many days of a series."""
 PRIOR_EXCEEDANCES = 2.0
@@ -65,20 +75,18 @@ class CohortMemory(NamedTuple):
     """[devices] how far members are from their cohort, robust standard deviation, own scales."""
     beta: F4
     """[devices] how much of the cohort's profile it shows."""
-    moment_pu: F4
-    """[devices] decayed mean of profile times own deviation."""
-    moment_pp: F4
-    """[devices] decayed mean of profile squared."""
-    profile: F4
-    """[devices, SLOTS] table of the cohort: median deviation by hour of day, then of week."""
+    profile: I2
+    """[devices, SLOTS] table of the cohort: median deviation by hour of day, then of week, in
+    1 / `PARTS`; `UNKNOWN`: not yet."""
     level: U1
     """[devices] levels of the score that are firing: the lowest so many."""
     fired: U1
     """[devices, 4] the two highest firings of this hour: from above which level, to which."""
-    today: F4
-    """[devices, COUNTS] table of the cohort: firings at each level today, and series-days."""
+    today: U2
+    """[devices, COUNTS] table of the cohort: firings at each level today, and series-hours in two
+    slots."""
     counted: F4
-    """[devices, COUNTS] the same, of the days before, decayed."""
+    """[devices, COUNTS] table of the cohort: firings and series-days before today, decayed."""
     line: F4
     """[devices] score on the alert line; sealed daily."""
 
@@ -160,39 +168,37 @@ def median_and_mad(value: F8) -> tuple[float, float]:
 
 
 @kernel
-def slot_of(member: I4, first: int, b: int, table: F4) -> float:
-    """Return slot `b` of the table of the cohort whose members begin at `first`."""
-    w = table.shape[1]
-    return float(table[member[first + b // w], b % w])
-
-
-@kernel
-def put_slot(member: I4, first: int, b: int, table: F4, value: float) -> None:
-    """Write slot `b` of the table of the cohort whose members begin at `first`."""
-    w = table.shape[1]
-    table[member[first + b // w], b % w] = value
-
-
-@kernel
-def expected_of_hour(hour: int, n: int, member: I4, first: int, profile: F4) -> float:
+def expected_of_hour(hour: int, n: int, member: I4, first: int, profile: I2) -> float:
     """Return the profile of a cohort of `n` members in an hour since the epoch; NaN: unknown."""
-    found = np.nan
-    if n * SLOTS >= HOURS_OF_DAY + HOURS_OF_WEEK:
-        found = slot_of(member, first, HOURS_OF_DAY + hour % HOURS_OF_WEEK, profile)
-    if math.isnan(found):
-        found = slot_of(member, first, hour % HOURS_OF_DAY, profile)
-    return found
+    w = profile.shape[1]
+    b = HOURS_OF_DAY + hour % HOURS_OF_WEEK
+    found = UNKNOWN
+    if n * w >= HOURS_OF_DAY + HOURS_OF_WEEK:
+        found = profile[member[first + b // w], b % w]
+    if found == UNKNOWN:
+        b = hour % HOURS_OF_DAY
+        found = profile[member[first + b // w], b % w]
+    return np.nan if found == UNKNOWN else found / PARTS
 
 
 @kernel
-def learn_hour(hour: int, middle: float, n: int, member: I4, first: int, profile: F4) -> None:
-    """Take the median deviation in an hour into the profile of a cohort of `n` members."""
+def learn_hour(hour: int, middle: float, n: int, member: I4, first: int, profile: I2) -> None:
+    """Take the `middle` by which a cohort of `n` members missed its profile in an hour into it."""
+    w = profile.shape[1]
     for b in (hour % HOURS_OF_DAY, HOURS_OF_DAY + hour % HOURS_OF_WEEK):
-        if b >= n * SLOTS or (b >= HOURS_OF_DAY and n * SLOTS < HOURS_OF_DAY + HOURS_OF_WEEK):
+        if b >= HOURS_OF_DAY and n * w < HOURS_OF_DAY + HOURS_OF_WEEK:
             continue
-        old = slot_of(member, first, b, profile)
-        known = not math.isnan(old)
-        put_slot(member, first, b, profile, old + NEW_SHARE * (middle - old) if known else middle)
+        i, c = member[first + b // w], b % w
+        old = profile[i, c]
+        if old != UNKNOWN:
+            learnt = old + NEW_SHARE * middle * PARTS
+        elif b >= HOURS_OF_DAY:
+            learnt = float(
+                profile[member[first + (hour % HOURS_OF_DAY) // w], hour % HOURS_OF_DAY % w]
+            )
+        else:
+            learnt = middle * PARTS
+        profile[i, c] = int(min(max(np.rint(learnt), UNKNOWN + 1.0), 32767.0))
 
 
 @kernel
@@ -209,37 +215,90 @@ def seal_hour(hour: int, start: I8, member: I4, deviation: F8, memory: CohortMem
         n = int(start[g + 1] - first)
         if n < MEMBERS:
             continue
-        value = np.empty(n)
-        said = 0
-        for k in range(first, start[g + 1]):
-            i = member[k]
-            if not math.isnan(deviation[i]):
-                value[said] = deviation[i]
-                said += 1
-        if said < MEMBERS:
-            for k in range(first, start[g + 1]):
-                common[member[k]] = 0.0
-            continue
         was = expected_of_hour(hour, n, member, first, memory.profile)
-        learn_hour(hour, float(np.median(value[:said])), n, member, first, memory.profile)
+        value = np.empty(n)
         said = 0
         for k in range(first, start[g + 1]):
             i = member[k]
             if not math.isnan(deviation[i]):
                 value[said] = deviation[i] - (0.0 if math.isnan(was) else beta[i] * was)
                 said += 1
+        if said < MEMBERS:
+            for k in range(first, start[g + 1]):
+                common[member[k]] = 0.0
+            continue
         middle, wide = median_and_mad(value[:said])
+        learn_hour(hour, middle, n, member, first, memory.profile)
         next_hour = expected_of_hour(hour + 1, n, member, first, memory.profile)
         for k in range(first, start[g + 1]):
             i = member[k]
             if not math.isnan(was) and not math.isnan(deviation[i]):
-                memory.moment_pu[i] += (was * deviation[i] - memory.moment_pu[i]) / BETA_HOURS
-                memory.moment_pp[i] += (was * was - memory.moment_pp[i]) / BETA_HOURS
-                prior = wide * wide / BETA_HOURS
-                share = (memory.moment_pu[i] + prior) / (memory.moment_pp[i] + prior)
+                # normalised least mean squares (Nagumo and Noda, IEEE TAC 12, 1967,
+                # doi:10.1109/TAC.1967.1098599), of an error that is clipped
+                left = min(max(deviation[i] - beta[i] * was, -STEEP * wide), STEEP * wide)
+                share = beta[i] + BETA_SHARE * was * left / (was * was + wide * wide + TINY)
                 beta[i] = min(max(share, 0.0), STEEP)
             spread[i] = max(wide, NARROW)
             common[i] = middle + (0.0 if math.isnan(next_hour) else beta[i] * next_hour)
+
+
+@kernel
+def lend(
+    start: I8,
+    member: I4,
+    new: B1,
+    lends: B1,
+    seen: I8,
+    column: I8,
+    moments: F4,
+    tails: U2,
+    unit: int,
+) -> None:
+    """Give who is `new` [size] what those of its cohort have who lend [size].
+
+    Each `column` of `moments` [size, m] becomes a mean of its own, by how many values were `seen`
+    [size], and of the lenders' median. To `tails` [size, views, bins], which count a value as
+    `unit`, the lenders' mean share of values in each bin is added. Own values soon outweigh both.
+    """
+    views, bins = tails.shape[1], tails.shape[2]
+    total = np.empty((views, bins), dtype=np.int64)
+    for g in range(start.shape[0] - 1):
+        lenders, newcomers = 0, 0
+        for k in range(start[g], start[g + 1]):
+            lenders += lends[member[k]] and not new[member[k]]
+            newcomers += new[member[k]]
+        if newcomers == 0 or lenders < MEMBERS:
+            continue
+        value = np.empty(lenders)
+        for c in column:
+            at = 0
+            for k in range(start[g], start[g + 1]):
+                i = member[k]
+                if lends[i] and not new[i]:
+                    value[at] = moments[i, c]
+                    at += 1
+            usual = float(np.median(value))
+            for k in range(start[g], start[g + 1]):
+                i = member[k]
+                if new[i]:
+                    own = float(seen[i])
+                    lent = (own * moments[i, c] + LENT_SPREAD * usual) / (own + LENT_SPREAD)
+                    moments[i, c] = np.float32(lent)
+        total[:] = 0
+        for k in range(start[g], start[g + 1]):
+            i = member[k]
+            if lends[i] and not new[i]:
+                for v in range(views):
+                    whole = max(int(tails[i, v, 0]), 1)
+                    for b in range(bins):
+                        total[v, b] += int(tails[i, v, b]) * SHARES_KEPT // whole
+        for k in range(start[g], start[g + 1]):
+            i = member[k]
+            if new[i]:
+                for v in range(views):
+                    for b in range(bins):
+                        more = total[v, b] * LENT_TAIL * unit // (lenders * SHARES_KEPT)
+                        tails[i, v, b] = min(int(tails[i, v, b]) + more, FULL - 1)
 
 
 @kernel
@@ -251,7 +310,7 @@ def seal_firings(
     `watched` [size] are the devices that were scored in this hour, each for 1/24 of a day; `root`
     [size] is the device a part belongs to: the budget is the device's, so parts share it.
     """
-    fired = memory.fired
+    fired, w = memory.fired, memory.today.shape[1]
     counts, today = np.empty(LEVELS + 1), np.empty(LEVELS + 1)
     last_root = np.full(root.shape[0], -1, dtype=np.int32)
     for g in range(start.shape[0] - 1):
@@ -263,7 +322,8 @@ def seal_firings(
                 memory.line[member[k]] = line_of(np.zeros(LEVELS + 1), 1.0, tail)
             continue
         for b in range(LEVELS + 1):
-            today[b] = slot_of(member, first, b, memory.today)
+            today[b] = memory.today[member[first + b // w], b % w]
+            counts[b] = memory.counted[member[first + b // w], b % w]
         series, devices = 0, 0
         for k in range(first, start[g + 1]):
             i = member[k]
@@ -276,16 +336,18 @@ def seal_firings(
                     for b in range(fired[i, place], fired[i, place + 1]):
                         today[b] += 1.0
             fired[i, :] = 0
-        today[LEVELS] += series / 24.0
-        for b in range(LEVELS + 1):
-            counts[b] = slot_of(member, first, b, memory.counted)
+        rest = LEVELS + 1
+        today[LEVELS] += series + FULL * float(memory.today[member[first + rest // w], rest % w])
         if new_day:
+            today[LEVELS] /= 24.0
             fold_day(today, counts, tail)
-            for b in range(LEVELS + 1):
-                put_slot(member, first, b, memory.counted, counts[b])
-                today[b] = 0.0
+            today[:] = 0.0
         for b in range(LEVELS + 1):
-            put_slot(member, first, b, memory.today, today[b])
+            memory.today[member[first + b // w], b % w] = int(min(today[b], FULL - 1.0))
+            memory.counted[member[first + b // w], b % w] = counts[b]
+        hours = int(today[LEVELS])
+        memory.today[member[first + LEVELS // w], LEVELS % w] = hours % FULL
+        memory.today[member[first + rest // w], rest % w] = min(hours // FULL, FULL - 1)
         line = line_of(counts, devices / series if series else 1.0, tail)
         for k in range(first, start[g + 1]):
             memory.line[member[k]] = line

@@ -12,17 +12,17 @@ from aiops.kernels.normality_cohort import (
     LEVELS,
     MEMBERS,
     PER_DOUBLING,
-    SLOTS,
+    UNKNOWN,
     CohortMemory,
     fold_day,
     group_members,
+    lend,
     levels_under,
     line_of,
     median_and_mad,
     score_against_line,
     seal_firings,
     seal_hour,
-    slot_of,
 )
 from tests.oracles import normality_cohort as oracle
 
@@ -112,7 +112,7 @@ def test_a_cohort_of_fewer_has_nothing_in_common():
     memory, (start, member) = memory_of(n), one_cohort(n)
     seal_hour(5, start, member, np.ones(n), memory)
     assert (memory.common == 0.0).all()
-    assert np.isnan(memory.profile).all()
+    assert (memory.profile == UNKNOWN).all()
 
 
 def test_the_order_of_members_does_not_matter():
@@ -189,6 +189,43 @@ def test_parts_of_a_device_share_its_budget():
     )
 
 
+def test_a_newcomer_is_lent_what_its_cohort_has():
+    rng = np.random.default_rng(2)
+    n, unit = 20, 16
+    moments = rng.gamma(4.0, 1.0, (n, 3)).astype(np.float32)
+    tails = np.sort(rng.integers(0, 900, (n, 2, 5)), axis=2)[:, :, ::-1].astype(np.uint16)
+    group = (np.arange(n) % 2).astype(np.int32)
+    start, member = np.zeros(3, dtype=np.int64), np.zeros(n, dtype=np.int32)
+    group_members(group, 2, start, member)
+    new, lends = np.zeros(n, dtype=np.bool_), np.ones(n, dtype=np.bool_)
+    new[4], lends[[1, 3, 5]] = True, False  # the odd ones have seven lenders: too few
+    new[7] = True
+    seen, column = np.full(n, 3), np.array([0, 2])
+    before = moments.copy(), tails.copy()
+    lend(start, member, new, lends, seen, column, moments, tails, unit)
+    lenders = [i for i in range(n) if group[i] == 0 and i != 4]
+    spread, tail = oracle.lent(
+        before[0][lenders].tolist(), before[1][lenders].tolist(), before[0][4].tolist(),
+        before[1][4].tolist(), 3, (0, 2), unit,
+    )  # fmt: skip
+    np.testing.assert_allclose(moments[4], spread, rtol=1e-6)
+    assert tails[4].tolist() == tail
+    untouched = np.arange(n) != 4
+    np.testing.assert_array_equal(moments[untouched], before[0][untouched])
+    np.testing.assert_array_equal(tails[untouched], before[1][untouched])
+
+
+def test_the_exposure_of_a_day_of_many_is_kept():
+    n = 5000
+    memory, (start, member) = memory_of(n), one_cohort(n)
+    root, everybody = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.bool_)
+    for hour in range(48):
+        seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(100.0), memory)
+    kept = n * (1.0 + math.exp(-1.0 / 14.0))
+    assert memory.counted.ravel()[LEVELS] == pytest.approx(kept, rel=1e-5)
+    assert not memory.today.any()
+
+
 def test_the_rule_fires_as_often_as_the_budget_allows_whatever_the_scores_are():
     """A fleet of 400 for 60 days, hourly; scores in runs, with a spread between devices."""
     rng = np.random.default_rng(11)
@@ -206,9 +243,3 @@ def test_the_rule_fires_as_often_as_the_budget_allows_whatever_the_scores_are():
         seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(budget), memory)
     allowed = budget / 1000.0 * n * (days - 15) / (365.25 / 12.0)
     assert fired == pytest.approx(allowed, abs=3.0 * math.sqrt(allowed))
-
-
-def test_a_table_lies_in_the_rows_of_the_first_members():
-    table = np.arange(6 * SLOTS, dtype=np.float32).reshape(6, SLOTS)
-    member = np.array([1, 3, 4], dtype=np.int32)
-    assert slot_of(member, 1, SLOTS + 2, table) == table[4, 2]

@@ -61,13 +61,14 @@ class Profile:
     def __init__(self, members, share=0.3):
         self.members, self.share, self.day, self.week = members, share, {}, {}
 
-    def learn(self, hour, middle):
-        tables = [(self.day, hour % 24)]
+    def learn(self, hour, missed_by):
+        old = self.day.get(hour % 24)
+        new = missed_by if old is None else old + self.share * missed_by
+        self.day[hour % 24] = round(new * 256) / 256
         if self.members >= 24:
-            tables.append((self.week, hour % 168))
-        for table, b in tables:
-            old = table.get(b)
-            table[b] = middle if old is None else old + self.share * (middle - old)
+            old = self.week.get(hour % 168)
+            new = self.day[hour % 24] if old is None else old + self.share * missed_by
+            self.week[hour % 168] = round(new * 256) / 256
 
     def expected(self, hour):
         return self.week.get(hour % 168, self.day.get(hour % 24))
@@ -79,7 +80,7 @@ def sealed(hours, members):
     `hours` is a list of (hour, [deviation of each member, or None]).
     """
     profile = Profile(members)
-    beta, pu, pp = [1.0] * members, [0.0] * members, [0.0] * members
+    beta = [1.0] * members
     common, spread = [0.0] * members, [1.0] * members
     for hour, deviations in hours:
         said = [d for d in deviations if d is not None]
@@ -87,17 +88,16 @@ def sealed(hours, members):
             common = [0.0] * members
             continue
         was = profile.expected(hour)
-        profile.learn(hour, median(said))
         shown = was or 0.0
         rest = [d - b * shown for d, b in zip(deviations, beta, strict=True) if d is not None]
         middle, wide = median_and_mad(rest)
+        profile.learn(hour, middle)
         coming = profile.expected(hour + 1)
         for i, d in enumerate(deviations):
             if was is not None and d is not None:
-                pu[i] += (was * d - pu[i]) / 168.0
-                pp[i] += (was * was - pp[i]) / 168.0
-                prior = wide * wide / 168.0
-                beta[i] = min(max((pu[i] + prior) / (pp[i] + prior), 0.0), 4.0)
+                left = min(max(d - beta[i] * was, -4.0 * wide), 4.0 * wide)
+                step = was * left / (was * was + wide * wide + 1e-9) / 48.0
+                beta[i] = min(max(beta[i] + step, 0.0), 4.0)
             spread[i] = max(wide, 0.05)
             common[i] = middle + beta[i] * (coming or 0.0)
     return common, spread
@@ -113,3 +113,17 @@ def folded(today, counts, scores, base, rate, steepness):
         expected = (old + prior) / (exposure + 50.0) * days
         after.append(keep * old + min(n, 3.0 * expected + 3.0))
     return after, keep * exposure + days
+
+
+def lent(moments, tails, own_moments, own_tails, seen, columns, unit):
+    """Return moments and tails of a newcomer after its cohort's members have lent it theirs."""
+    spread = list(own_moments)
+    for c in columns:
+        usual = median(row[c] for row in moments)
+        spread[c] = (seen * own_moments[c] + 8 * usual) / (seen + 8)
+    tail = [list(row) for row in own_tails]
+    for v, bins in enumerate(tail):
+        for b in range(len(bins)):
+            shares = sum(one[v][b] * 4096 // max(one[v][0], 1) for one in tails)
+            bins[b] += shares * 64 * unit // (len(tails) * 4096)
+    return spread, tail
