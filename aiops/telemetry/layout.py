@@ -35,6 +35,11 @@ NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "medium": ("medium_id", "cid", "serial_number", "serial_no", "serial"),
         "site": ("site", "site_id", "site.id", "location"),
         "cohort": ("cohort", "cohort_id", "device.model.identifier", "hw_model", "model"),
+        "text": ("body", "message", "msg", "log_line", "log"),
+        "severity": (
+            "severity_number", "severity_text", "severity", "log_level", "loglevel", "level",
+            "priority", "syslog_severity", "syslog.severity.code",
+        ),
     }
 )  # fmt: skip
 """Role -> column names that may play it, best first. A column plays one role."""
@@ -46,7 +51,8 @@ class Layout:
 
     A *wide* frame has one row an instant of a device, and a column a metric. A *long* frame has
     one row a reading: it has a `metric` and a `value`, and maybe nested `labels` (a map, a struct
-    or JSON).
+    or JSON). A row with a `text` is a log line, with a `severity`; in a long frame, one of the
+    metric ``log.severity_number``.
     """
 
     device: str
@@ -59,6 +65,8 @@ class Layout:
     medium: str | None = None
     site: str | None = None
     cohort: str | None = None
+    text: str | None = None
+    severity: str | None = None
     guessed: frozenset[str] = frozenset()
     """Roles that nobody asked for."""
 
@@ -146,6 +154,8 @@ def _candidates(role: str, found: Mapping[str, str | None]) -> Iterator[str]:
             continue  # each dialect says which of its labels is the part
         if role == "medium" and name.startswith("serial") and not found.get("part"):
             continue  # a serial number without a part is the device's own
+        if role == "severity" and (found.get("metric") or not found.get("text")):
+            continue  # without a line that it is of, a level may be that of a tank
         yield name
 
 
@@ -153,7 +163,7 @@ def _fits(role: str, schema: pa.Schema, column: str) -> bool:
     kind = schema.field(schema.names.index(column)).type
     if types.is_dictionary(kind):
         kind = kind.value_type
-    if role == "metric":
+    if role in ("metric", "text"):
         return any(is_text(kind) for is_text in _IS_TEXT)
     if role == "labels":
         return not types.is_primitive(kind)

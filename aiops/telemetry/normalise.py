@@ -33,6 +33,8 @@ from aiops.telemetry.dialects import LABELS, Alias, Named, named, part_name
 from aiops.telemetry.hearsay import hearsay
 from aiops.telemetry.labels import Labels
 from aiops.telemetry.layout import Layout
+from aiops.telemetry.line_reading import read_lines
+from aiops.telemetry.lines import COUNTS, LogLines
 from aiops.telemetry.normalised import Encoded, NormalisedFrame, OpenReadings, SparseColumn
 from aiops.telemetry.open_metrics import BUCKET_LABEL, is_bucket, may_be_open
 from aiops.telemetry.parts import expand, joined
@@ -122,6 +124,7 @@ class _Normalisation:
             return None if names is None else _at(names, origin)
 
         opened = self.readings if self.layout.is_long else self._opened_columns(n)
+        logs = self._lines()
         columns = {
             name: {
                 key: joined([self._placed(one, n) for one in group], n)
@@ -138,12 +141,15 @@ class _Normalisation:
             origin = expanded.origin if origin is None else origin[expanded.origin]
             if opened is not None:
                 opened = opened.moved(expanded.first)
+            if logs is not None:
+                logs = logs.moved(expanded.first)
         return NormalisedFrame(
             device_id=_at(device, origin),
             ts=_owned(ts if origin is None else ts[origin]),
             recv_ts=_owned(recv_ts if origin is None else recv_ts[origin]),
             columns=own,
             open=opened,
+            logs=logs,
             part=shown,
             medium_id=along(medium),
             site=along(self._names("site")),
@@ -151,6 +157,17 @@ class _Normalisation:
             set_aside=self.aside.table(at, device, part, ts),
             unknown=self.unknown,
         )
+
+    def _lines(self) -> LogLines | None:
+        """Return the log lines, if anybody asks for what comes of them; not what was overheard."""
+        if self.wanted is not None and self.wanted.isdisjoint(COUNTS):
+            return None
+        lines = read_lines(self.table, self.layout, self.rows.kept)
+        if lines is None or self.hearsay is None:
+            return lines
+        heard = self.hearsay if self.rows.kept is None else self.hearsay[self.rows.kept]
+        own = np.flatnonzero(~heard[lines.row])
+        return lines.take(own, lines.row[own])
 
     # Which readings there are --------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from aiops.kernels.rows import F8, I4, I8
+from aiops.telemetry.lines import LogLines
 
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a time that was not given."""
@@ -115,6 +116,8 @@ class NormalisedFrame:
     """Canonical metric, or ``metric/source`` where the vocabulary lists sources."""
     open: OpenReadings | None = None
     """What nobody knows, where it was asked for."""
+    logs: LogLines | None = None
+    """Log lines, where they were asked for."""
     part: Encoded | None = None
     medium_id: Encoded | None = None
     site: Encoded | None = None
@@ -138,6 +141,7 @@ class NormalisedFrame:
             recv_ts=self.recv_ts[start:stop],
             columns={k: _cut_column(v, start, stop) for k, v in self.columns.items()},
             open=None if self.open is None else self.open.cut(start, stop),
+            logs=None if self.logs is None else self.logs.cut(start, stop),
             part=_cut(self.part, start, stop),
             medium_id=_cut(self.medium_id, start, stop),
             site=_cut(self.site, start, stop),

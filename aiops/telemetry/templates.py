@@ -34,6 +34,8 @@ LINE_MAX = 1024
 """Characters; the rest of a line is not looked at."""
 KNOWN_MAX = 1 << 14
 """Masked lines that are remembered; when there are more, all of them are forgotten."""
+EXAMPLE_MAX = 160
+"""Characters of a template, or of its example, that are told."""
 DEPTH = 2
 """First words of a line that must be alike, unless they vary."""
 SIMILAR = 0.5
@@ -81,6 +83,8 @@ class Templates:
         """Words of each template; of what varies `ANY`."""
         self.keys: list[Key] = [()]
         """Where in the tree each template is."""
+        self.examples: list[str] = [""]
+        """Of the first lines of each template the first in order of letters, as it may be shown."""
         self.counts: Counter[str] = Counter()
         """Lines ``lines``, and ``other``: those for which there was no room."""
         self._known: dict[str, dict[str, int]] = {}
@@ -93,6 +97,12 @@ class Templates:
     def text(self, template: int) -> str:
         """Return a template as one line."""
         return " ".join(self.tokens[template])
+
+    def quote(self, template: int) -> str:
+        """Return a template and an example of it, for people."""
+        example = self.examples[template]
+        said = f"“{shown(self.text(template))}”"
+        return f"{said}, as in “{example}”." if example else f"{said}."
 
     def assign(self, lines: pa.Array, scope: I4 | None = None, scopes: Sequence[str] = ()) -> I4:
         """Return the template [n] of each line, learning those that are new.
@@ -123,11 +133,23 @@ class Templates:
         known = self._known.setdefault(scope, {})
         if sum(map(len, self._known.values())) + len(texts) > KNOWN_MAX:
             self._known = {scope: (known := {})}
+        before = len(self.tokens)
         for text in sorted(text for text in texts if text not in known):
             known[text] = self._match(scope, text.split())
         of_text = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
-        found: I4 = of_text[codes_of(masked.indices)][codes_of(raw.indices)]
-        return found
+        of_raw: I4 = of_text[codes_of(masked.indices)]
+        if len(self.tokens) > before:
+            self._exemplify(before, of_raw, raw.dictionary)
+        return of_raw[codes_of(raw.indices)]
+
+    def _exemplify(self, start: int, template: I4, lines: pa.Array) -> None:
+        """Keep of the templates from `start` on, which are new, one of their `lines` each."""
+        at = np.flatnonzero(template >= start)
+        of_new: dict[int, str] = {}
+        for number, line in zip(template[at].tolist(), lines.take(pa.array(at)).to_pylist(),
+                                strict=True):  # fmt: skip
+            of_new[number] = min(of_new.get(number, line), line)
+        self.examples += [shown(of_new[number]) for number in range(start, len(self.tokens))]
 
     def _match(self, scope: str, tokens: list[str]) -> int:
         """Return the template of a line not seen before, which it may change or be the first of."""
@@ -165,7 +187,9 @@ class Templates:
     def save(self) -> dict[str, Any]:
         """Return plain values from which `restore` makes these templates again."""
         return {
-            "templates": [list(pair) for pair in zip(self.keys, self.tokens, strict=True)],
+            "templates": [
+                list(told) for told in zip(self.keys, self.tokens, self.examples, strict=True)
+            ],
             "known": self._known,
             "children": [[list(k), sorted(words)] for k, words in sorted(self._children.items())],
             "counts": dict(self.counts),
@@ -175,14 +199,21 @@ class Templates:
     def restore(cls, saved: dict[str, Any]) -> Templates:
         """Return the templates that were saved."""
         self = cls()
-        self.keys = [tuple(key) for key, _ in saved["templates"]]
-        self.tokens = [tuple(tokens) for _, tokens in saved["templates"]]
+        self.keys = [tuple(key) for key, _, _ in saved["templates"]]
+        self.tokens = [tuple(tokens) for _, tokens, _ in saved["templates"]]
+        self.examples = [example for _, _, example in saved["templates"]]
         for template, key in enumerate(self.keys[1:], start=1):
             self._leaves.setdefault(key, []).append(template)
         self._known = {scope: dict(known) for scope, known in saved["known"].items()}
         self._children = {tuple(key): set(words) for key, words in saved["children"]}
         self.counts = Counter(saved["counts"])
         return self
+
+
+def shown(text: str) -> str:
+    """Return what came from outside as one line that may be shown: printable, and not too long."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:LINE_MAX]).split())
+    return text if len(text) <= EXAMPLE_MAX else f"{text[: EXAMPLE_MAX - 3]}..."
 
 
 def masks(lines: pa.Array) -> pa.Array:
