@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aiops.fleet.buffer import Duplicate, Merged, scattered
-from aiops.kernels.rows import F8, I4, I8
+from aiops.fleet.buffer import Duplicate, Merged
+from aiops.kernels.admission import count_clashes, scatter_series
+from aiops.kernels.rows import F8, I4
 from aiops.telemetry.columns import Remembered
 from aiops.telemetry.normalised import OpenReadings
 from aiops.telemetry.open_metrics import LabelSet, label_set, open_name, split_name
@@ -33,9 +34,9 @@ class _Metric(NamedTuple):
     """The readings [m] of one metric in an epoch, in any order."""
 
     name: str
-    row: I8
+    row: I4
     value: F8
-    series: I8
+    series: I4
     """[m] index into `names`."""
     names: list[str]
     """Of its series, with labels; "" for those that cannot have one."""
@@ -79,6 +80,7 @@ class OpenMetrics:
         self._number: dict[LabelSet, int] = {(): 0}
         self._sets: list[LabelSet] = [()]
         self._tables: Remembered[I4] = Remembered()
+        self._shorter: dict[tuple[str, ...], I4] = {}
 
     def take(self, merged: Merged) -> Opened:
         """Return the columns [n] of an epoch, and take in what is new."""
@@ -92,7 +94,7 @@ class OpenMetrics:
                 unknown[name] += len(row)
                 continue
             before = self._told_by.get(name)
-            metric = self._told_apart(name, row, value, labels)
+            metric = self._told_apart(name, row, value, labels, len(merged.ts))
             if self._told_by.get(name) != before:
                 still = set(metric.names)
                 renamed += [n for n, of in self.names.items() if of == name and n not in still]
@@ -103,21 +105,12 @@ class OpenMetrics:
         columns: dict[str, F8] = {}
         duplicate: dict[str, Duplicate] = {}
         for metric in metrics:
-            order = np.argsort(metric.series, kind="stable")
-            bounds = np.searchsorted(metric.series[order], np.arange(len(metric.names) + 1))
-            for place, name in enumerate(metric.names):
-                which = order[bounds[place] : bounds[place + 1]]
-                if self.names.get(name) != metric.name:
-                    unknown[metric.name] += len(which)
-                    continue
-                columns[name], twice = scattered([(metric.row[which], metric.value[which])], merged)
-                if twice is not None:
-                    duplicate[name] = twice
+            unknown[metric.name] += self._fill(metric, merged, columns, duplicate)
         known = set(self.names.values())
         self._told_by = {name: by for name, by in self._told_by.items() if name in known}
-        return Opened(columns, duplicate, unknown, tuple(sorted(renamed)))
+        return Opened(columns, duplicate, +unknown, tuple(sorted(renamed)))
 
-    def _by_metric(self, pieces: Sequence[OpenReadings]) -> Iterator[tuple[str, I8, F8, I4]]:
+    def _by_metric(self, pieces: Sequence[OpenReadings]) -> Iterator[tuple[str, I4, F8, I4]]:
         """Yield each metric, by name, with row, value and number of the labels of its readings."""
         if not pieces:
             return
@@ -131,7 +124,7 @@ class OpenMetrics:
             table[used] = [place.setdefault(piece.names[i], len(place)) for i in used.tolist()]
             codes.append(table[piece.name])
         code = np.concatenate(codes)
-        row = np.concatenate([piece.row for piece in pieces]).astype(np.int64)
+        row = np.concatenate([piece.row for piece in pieces])
         value = np.concatenate([piece.value for piece in pieces])
         labels = np.concatenate([self._table(piece.sets)[piece.labels] for piece in pieces])
         narrow = np.int16 if len(place) < 2**15 else np.int32  # int16 is sorted by radix
@@ -149,33 +142,84 @@ class OpenMetrics:
         """
         table = self._tables.get(id(texts))
         if table is None:
-            numbers = []
-            for text in texts:
-                labels = label_set(text)
-                number = self._number.setdefault(labels, len(self._sets))
-                if number == len(self._sets):
-                    self._sets.append(labels)
-                numbers.append(number)
-            table = np.array([*numbers, 0], np.int32)
+            table = np.array([*(self._number_of(label_set(text)) for text in texts), 0], np.int32)
             self._tables.put(id(texts), table, len(table), texts)
         return table
 
-    def _told_apart(self, name: str, row: I8, value: F8, labels: I4) -> _Metric:
+    def _number_of(self, labels: LabelSet) -> int:
+        number = self._number.setdefault(labels, len(self._sets))
+        if number == len(self._sets):
+            self._sets.append(labels)
+        return number
+
+    def _only(self, by: tuple[str, ...], labels: I4) -> I4:
+        """Return the number of each set of labels [m] without those that are not in `by`."""
+        if not by:
+            return np.zeros(len(labels), np.int32)
+        table = self._shorter.get(by, np.zeros(0, np.int32))
+        if len(table) < len(self._sets):
+            more = np.full(len(self._sets) - len(table), -1, np.int32)
+            table = self._shorter[by] = np.append(table, more)
+        new = np.unique(labels[table[labels] < 0])
+        for number in new.tolist():
+            shown = tuple(pair for pair in self._sets[number] if pair[0] in by)
+            table[number] = self._number_of(shown)
+        numbers: I4 = table[labels]
+        return numbers
+
+    def _told_apart(self, name: str, row: I4, value: F8, labels: I4, rows: int) -> _Metric:
         """Name the series of a metric, by more labels than before where those do not do."""
-        sets, which = np.unique(labels, return_inverse=True)
-        shown = [self._sets[number] for number in sets.tolist()]
         while True:
             by = self._told_by.get(name, ())
-            place: dict[LabelSet, int] = {}
-            for one in shown:
-                place.setdefault(tuple(pair for pair in one if pair[0] in by), len(place))
-            told = [place[tuple(pair for pair in one if pair[0] in by)] for one in shown]
-            series = np.array(told, np.int64)[which]
-            more = _clashing(series, row, which, shown) if len(place) < len(shown) else set()
+            told, inverse = np.unique(self._only(by, labels), return_inverse=True)
+            series: I4 = inverse.astype(np.int32)
+            more: set[str] = set()
+            if labels.any():
+                narrow = np.int16 if len(told) < 2**15 else np.int32  # int16 is sorted by radix
+                order = np.argsort(series.astype(narrow), kind="stable")
+                scratch = np.full(rows, -1, np.int64), np.zeros(rows, np.int32)
+                if count_clashes(series, row, labels, order, *scratch):
+                    more = self._differing(series, row, labels) - set(by)
             if not more:
-                names = [open_name(name, one) or "" for one in place]
+                names = [open_name(name, self._sets[number]) or "" for number in told.tolist()]
                 return _Metric(name, row, value, series, names)
             self._told_by[name] = tuple(sorted({*by, *more}))
+
+    def _differing(self, series: I4, row: I4, labels: I4) -> set[str]:
+        """Return the labels in which readings of one series and row differ."""
+        order = np.lexsort((labels, row, series))
+        series, row, labels = series[order], row[order], labels[order]
+        same = (series[1:] == series[:-1]) & (row[1:] == row[:-1]) & (labels[1:] != labels[:-1])
+        pairs = np.unique(np.stack((labels[:-1][same], labels[1:][same])), axis=1)
+        return {
+            label
+            for a, b in pairs.T.tolist()
+            for label, _ in set(self._sets[a]) ^ set(self._sets[b])
+        }
+
+    def _fill(
+        self,
+        metric: _Metric,
+        merged: Merged,
+        columns: dict[str, F8],
+        duplicate: dict[str, Duplicate],
+    ) -> int:
+        """Add the columns of a metric's series; return how many values have none."""
+        taken = [place for place, n in enumerate(metric.names) if self.names.get(n) == metric.name]
+        place = np.full(len(metric.names), -1, np.int32)
+        place[taken] = np.arange(len(taken))
+        column = place[metric.series]
+        out = np.full((len(taken), len(merged.ts)), np.nan)
+        twice = np.zeros(len(column), np.bool_)
+        found = scatter_series(column, metric.row, metric.value, out, twice)
+        for k, series in enumerate(taken):
+            name = metric.names[series]
+            columns[name] = out[k]
+            second = np.flatnonzero(twice & (column == k)) if found else ()
+            if len(second):
+                at = metric.row[second]
+                duplicate[name] = merged.device[at], merged.ts[at], metric.value[second]
+        return int(np.count_nonzero(column < 0))
 
     def _admit(self, metrics: Sequence[_Metric], merged: Merged) -> None:
         """Take in what is new, as far as there is room."""
@@ -202,12 +246,3 @@ class OpenMetrics:
         """Become what was saved."""
         self.names = dict(saved["names"])
         self._told_by = {name: tuple(by) for name, by in saved["told_by"].items()}
-
-
-def _clashing(series: I8, row: I8, which: I8, sets: Sequence[LabelSet]) -> set[str]:
-    """Return the labels in which readings of one series and row differ; `which` [m] of `sets`."""
-    order = np.lexsort((which, row, series))
-    series, row, which = series[order], row[order], which[order]
-    clash = (series[1:] == series[:-1]) & (row[1:] == row[:-1]) & (which[1:] != which[:-1])
-    pairs = np.unique(np.stack((which[:-1][clash], which[1:][clash])), axis=1)
-    return {label for a, b in pairs.T.tolist() for label, _ in set(sets[a]) ^ set(sets[b])}

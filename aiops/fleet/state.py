@@ -53,7 +53,7 @@ class ClosedEpoch:
     """Such columns of earlier epochs that nothing comes under any more."""
 
     @property
-    def watched(self) -> set[str]:
+    def watched(self) -> frozenset[str]:
         """Columns of which the normal of each device is to be learnt."""
         known = self.batch.columns.keys() & VOCABULARY.keys()
         return self.opened | {name for name in known if VOCABULARY[name].watched}

@@ -122,6 +122,44 @@ def scatter_max(target: I8, value: F8, out: F8, twice: B1) -> int:
 
 
 @kernel
+def scatter_series(column: I4, row: I4, value: F8, out: F8, twice: B1) -> int:
+    """Write each `value` [m] to ``out[column, row]``, as `scatter_max` does; column -1: nowhere."""
+    n = 0
+    for i in range(value.shape[0]):
+        c = column[i]
+        if c < 0:
+            continue
+        r, v = row[i], value[i]
+        if np.isnan(out[c, r]):
+            out[c, r] = v
+        else:
+            twice[i] = True
+            n += 1
+            if v > out[c, r]:
+                out[c, r] = v
+    return n
+
+
+@kernel
+def count_clashes(series: I4, row: I4, labels: I4, order: I8, seen: I8, first: I4) -> int:
+    """Return how many readings [m] share series and row with one of other labels.
+
+    `order` [m] goes through them series by series. `seen` [rows] and `first` [rows] are scratch:
+    the last series that had a reading in a row, -1 on entry, and the labels of that reading.
+    """
+    n = 0
+    for k in range(order.shape[0]):
+        i = order[k]
+        r = row[i]
+        if seen[r] != series[i]:
+            seen[r] = series[i]
+            first[r] = labels[i]
+        elif first[r] != labels[i]:
+            n += 1
+    return n
+
+
+@kernel
 def mark_late(device: I4, ts: I8, value: F8, last_ts: I8, late: I1) -> int:
     """Mark values of a series at or before what it has shown: 1 late, 2 duplicate.
 
