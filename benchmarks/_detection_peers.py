@@ -36,30 +36,37 @@ FLOOR = 1e-3
 TOP = 5
 
 
+class Said(NamedTuple):
+    """What a contender says of each row of a series."""
+
+    score: F8
+    """[n] of this row; what alarms are made of."""
+    state: F8
+    """[n] of lately."""
+
+
 class Contender(NamedTuple):
     """Something that scores."""
 
     name: str
-    score: Callable[[Sequence[Series]], list[F8]]
-    """One score [n] for each of the series."""
-    score_server: Callable[[Server], F8] | None = None
-    """[n] of all metrics at once; None: by the five highest."""
+    judge: Callable[[Sequence[Series]], list[Said]]
+    """What is said of each of the series, each by itself."""
+    at_once: Callable[[Server], Said] | None = None
+    """What is said of all metrics of a server; None: the five highest speak."""
     slow: bool = False
     """Left out of a quick run."""
     servers: bool = True
     """Takes no hours for servers."""
 
-    def judge(self, servers: Sequence[Server]) -> tuple[list[F8], list[F8]]:
-        """Return a score and a state [n] for each of the servers."""
-        if self.score_server is not None:
-            scores = [self.score_server(server) for server in servers]
-            return scores, [latched(score) for score in scores]
-        scores, states = [], []
-        for server in servers:
-            metrics = self.score(server.metrics)
-            scores.append(highest_mean(metrics))
-            states.append(highest_mean([latched(score) for score in metrics]))
-        return scores, states
+    def judge_servers(self, servers: Sequence[Server]) -> list[Said]:
+        """Return what is said of each of the servers."""
+        if self.at_once is not None:
+            return [self.at_once(server) for server in servers]
+        each = (self.judge(server.metrics) for server in servers)
+        return [
+            Said(highest_mean([s.score for s in said]), highest_mean([s.state for s in said]))
+            for said in each
+        ]
 
 
 def peers(seed: int) -> list[Contender]:
@@ -73,8 +80,12 @@ def peers(seed: int) -> list[Contender]:
     return [*rules, _river(seed), *_pysad(seed), *_rcf(seed)]
 
 
-def _each(score: Callable[[Series], F8]) -> Callable[[Sequence[Series]], list[F8]]:
-    return lambda series: [score(one) for one in series]
+def _each(score: Callable[[Series], F8]) -> Callable[[Sequence[Series]], list[Said]]:
+    return lambda series: [_held(score(one)) for one in series]
+
+
+def _held(score: F8) -> Said:
+    return Said(score, latched(score))
 
 
 # -- never look at the data -----------------------------------------------------------------------
@@ -214,7 +225,7 @@ def _of_rows(name: str, rows: Callable[[F8], F8], slow: bool = False) -> Contend
     return Contender(
         name,
         _each(lambda one: rows(one.value[:, None])),
-        lambda server: rows(np.column_stack([one.value for one in server.metrics])),
+        lambda server: _held(rows(np.column_stack([one.value for one in server.metrics]))),
         slow,
     )
 

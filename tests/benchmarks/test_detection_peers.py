@@ -79,9 +79,10 @@ def test_no_peer_sees_what_is_to_come(peers: ModuleType) -> None:
     rng = np.random.default_rng(3)
     value = rng.normal(0.0, 1.0, 700)
     for peer in peers.peers(seed=1):
-        (whole,) = peer.score([series(peers, value)])
-        (short,) = peer.score([series(peers, value[:400])])
+        ((whole, state),) = peer.judge([series(peers, value)])
+        ((short, short_state),) = peer.judge([series(peers, value[:400])])
         assert short == pytest.approx(whole[:400], nan_ok=True), peer.name
+        assert short_state == pytest.approx(state[:400]), peer.name
         assert len(whole) == 700
 
 
@@ -92,11 +93,11 @@ def test_a_server_is_the_mean_of_its_five_highest_metrics(peers: ModuleType) -> 
     assert np.isnan(mean[1])
     some_silent = [np.array([1.0]), np.array([np.nan])]
     assert peers.highest_mean(some_silent)[0] == 0.5
-    plain = peers.Contender("x", lambda many: [one.value for one in many])
+    plain = peers.Contender("x", lambda many: [peers._held(one.value) for one in many])
     metrics = [series(peers, np.array([float(at), 0.0])) for at in range(6)]
-    ((score,), (state,)) = plain.judge([peers.Server(tuple(metrics))])
-    assert score.tolist() == [3.0, 0.0]
-    assert state == pytest.approx([3.0, 2.94])
+    (said,) = plain.judge_servers([peers.Server(tuple(metrics))])
+    assert said.score.tolist() == [3.0, 0.0]
+    assert said.state == pytest.approx([3.0, 2.94])
 
 
 def test_a_library_that_is_absent_is_told(
