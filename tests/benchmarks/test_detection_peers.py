@@ -100,6 +100,27 @@ def test_a_server_is_the_mean_of_its_five_highest_metrics(peers: ModuleType) -> 
     assert said.state == pytest.approx([3.0, 2.94])
 
 
+def test_normality_is_a_contender_like_the_others(peers: ModuleType) -> None:
+    """A series alone, beside others with its times, and cut short: the same is said of it."""
+    normality = importlib.import_module("_detection_normality")
+    rng = np.random.default_rng(5)
+    values = rng.normal(0.0, 1.0, (3, 700))
+    ts = 60 * 10**9 * np.arange(700, dtype=np.int64) + normality.BEGIN_NS
+    ts[300] = ts[299]  # a second row at one instant is set aside
+    many = [series(peers, value)._replace(ts=ts) for value in values]
+    contender = normality.contender("x")
+    together = contender.judge(many)
+    for one, said in zip(many, together, strict=True):
+        (alone,) = contender.judge([one])
+        assert alone.score == pytest.approx(said.score, nan_ok=True)
+        assert np.flatnonzero(np.isnan(said.score)).tolist() == [0, 300]
+        (short,) = contender.judge([one._replace(ts=ts[:400], value=one.value[:400])])
+        assert short.score == pytest.approx(said.score[:400], nan_ok=True)
+        assert short.state == pytest.approx(said.state[:400], nan_ok=True)
+    (some,) = normality.contender("x", views=normality.views()[:1]).judge(many[:1])
+    assert not np.allclose(some.score, together[0].score, equal_nan=True)
+
+
 def test_a_library_that_is_absent_is_told(
     peers: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
