@@ -1,8 +1,9 @@
-"""`Normality` as a contender, as it runs in the engine: rows in time order, hours that close.
+"""`Normality` as a contender, as it runs in the engine: rows in time order, epochs that close.
 
 Each series is a device of its own, in a cohort of its own, so that nothing is known but its past;
 the metrics of a server are judged one by one. One configuration, that of a metric nobody
-configured, for all of them. A second row at one instant is set aside, as the engine does.
+configured, for all of them. A second row at one instant is set aside, as the engine does. Epochs
+are of a day: a cohort of one has nothing to seal but its line, which is laid once a day.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from aiops.telemetry.batch import TelemetryBatch, group_bounds
 
 METRIC = "value"
 HOUR_NS = 60 * MINUTE_NS
+DAY_NS = 24 * HOUR_NS
 LEARNT_TICKS = 40
 """Before speed is measured: code is compiled, and the first rows, which are easier, are over."""
 
@@ -61,14 +63,13 @@ def played(detector: Normality, ts: I8, value: F8) -> tuple[F8, F8]:
     memory = detector.init(FleetShape(devices))
     score, state = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     rows = np.flatnonzero(np.concatenate(([True], ts[1:] > np.maximum.accumulate(ts)[:-1])))
-    for part in np.split(rows, np.flatnonzero(np.diff(ts[rows] // HOUR_NS)) + 1):
+    for part in np.split(rows, np.flatnonzero(np.diff(ts[rows] // DAY_NS)) + 1):
         batch = batch_of(ts[part], value[:, part])
         judged = detector.judge(memory, batch, views=False)
         score_rows(batch, judged.scores, memory)
         score[:, part] = judged.scores.score.reshape(devices, -1)
         state[:, part] = judged.state.reshape(devices, -1)
-        start = int(ts[part[0]] // HOUR_NS) * HOUR_NS
-        detector.close(memory, epoch_of(devices, start, int(ts[part[-1]])))
+        detector.close(memory, epoch_of(devices, int(ts[part[-1]]), DAY_NS))
     return score, state
 
 
@@ -86,13 +87,13 @@ def batch_of(ts: I8, value: F8) -> TelemetryBatch:
     )
 
 
-def epoch_of(devices: int, start: int, clock: int, cohort: I4 | None = None) -> Epoch:
-    """Return an hour of devices that are no parts and have no site."""
+def epoch_of(devices: int, clock: int, length: int, cohort: I4 | None = None) -> Epoch:
+    """Return the epoch that `clock` is in, of devices that are no parts and have no site."""
     own = np.arange(devices, dtype=np.int32)
     nowhere = np.full(devices, -1, dtype=np.int32)
-    return Epoch(
-        start, start + HOUR_NS, clock, devices, own, nowhere, own if cohort is None else cohort
-    )
+    start = clock // length * length
+    cohort = own if cohort is None else cohort
+    return Epoch(start, start + length, clock, devices, own, nowhere, cohort)
 
 
 # -- speed ----------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def tick_s(devices: int, ticks: int, seed: int, cores: int = 2) -> float:
             ts = BEGIN_NS + tick * HOUR_NS
             value = (level + rng.normal(0.0, 2.0, share))[:, None]
             batch = dataclasses.replace(batch_of(np.array([ts]), value), cohort=cohort)
-            epoch = epoch_of(share, ts, ts, cohort)
+            epoch = epoch_of(share, ts, HOUR_NS, cohort)
             began = time.perf_counter()
             list(pool.map(lambda memory: one(memory, batch, epoch), memories))  # noqa: B023
             paces.append(time.perf_counter() - began)
