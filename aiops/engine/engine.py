@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
 from aiops.alerts.rule import AlertRule
 from aiops.alerts.selection import EDetector, Selection
-from aiops.detectors import DETECTORS, EVERY_METRIC
+from aiops.detectors import EVERY_METRIC, defaults
 from aiops.detectors.protocol import Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
 from aiops.engine.forecasts import foretold
@@ -51,8 +52,8 @@ OPEN_METRICS_MAX = 200
 
 
 def default_rules(alarm_budget: float | None = None) -> tuple[AlertRule, ...]:
-    """Return one rule for each detector of `DETECTORS`; their budgets add up to `alarm_budget`."""
-    return split([AlertRule(make()) for make in DETECTORS.values()], alarm_budget)
+    """Return one rule for each of `defaults`; their budgets add up to `alarm_budget`."""
+    return split([AlertRule(detector) for detector in defaults()], alarm_budget)
 
 
 class Engine:
@@ -171,7 +172,7 @@ class Engine:
             values never raises: it is set aside, counted and returned.
         """
         table = read_frame(frame)
-        layout = Layout.guess(table.schema, **self.layout)
+        layout = _layout(table.schema, tuple(self.layout.items()))
         frame = normalise(table, layout, self._wanted, open_metrics=self.fleet.opened.most > 0)
         admitted = self.fleet.admit(frame)
         return joined([self._judge(closed) for closed in admitted.epochs])
@@ -236,9 +237,11 @@ class Engine:
         scored: list[Scored] = []
         findings: list[Finding] = []
         for detector in self.detectors:
+            shown = batch.reporting(detector.reads)
+            if not (len(shown) or self.fleet.remembers(detector)):
+                continue  # nobody has ever reported what it reads: it needs no memory
             memory = self.fleet.recall(detector)
             rules = self._rules_of[detector]
-            shown = batch.reporting(detector.reads)
             if len(shown):
                 scores = detector.update(memory, shown)
                 scored.append(Scored(detector.name, shown, scores, identities))
@@ -457,8 +460,14 @@ class Engine:
         self._guarded = GuardMemory.restore(values["guard"])
         self._realised = Realised.restore(values.get("realised", {}))
         self.feedback = Feedback.restore(values["feedback"], self.feedback.settings)
-        for detector in self.detectors:
+        for detector in filter(self.fleet.remembers, self.detectors):
             self.fleet.recall(detector)
+
+
+@lru_cache(maxsize=64)
+def _layout(schema: pa.Schema, asked: tuple[tuple[str, str], ...]) -> Layout:
+    """Return the layout of frames of a schema; a stream repeats its own."""
+    return Layout.guess(schema, **dict(asked))
 
 
 def _left(fired: Finding, ts: int, sentence: str) -> Finding:

@@ -17,6 +17,9 @@ from aiops.placement.plan import Plan
 from aiops.telemetry.batch import TelemetryBatch
 from aiops.telemetry.normalised import SET_ASIDE
 
+NOTHING_ASIDE = SET_ASIDE.remove(0).empty_table()
+"""What is set aside of most frames."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -39,7 +42,7 @@ class Step:
     plans: tuple[Plan, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     """Each action with what the guard says of it, and why."""
-    set_aside: pa.Table = field(default_factory=SET_ASIDE.remove(0).empty_table)
+    set_aside: pa.Table = field(default_factory=lambda: NOTHING_ASIDE)
     """Rows and values refused, each with its reason."""
     scored: tuple[Scored, ...] = ()
     epochs: tuple[Epoch, ...] = ()
@@ -66,6 +69,8 @@ class Step:
 
 def joined(steps: list[Step]) -> Step:
     """Return several steps as one."""
+    if not steps:
+        return Step()
     if len(steps) == 1:
         return steps[0]
     tuples = {
@@ -73,5 +78,5 @@ def joined(steps: list[Step]) -> Step:
         for name in Step.__dataclass_fields__
         if name != "set_aside"
     }
-    tables = [Step().set_aside, *(step.set_aside for step in steps if len(step.set_aside))]
+    tables = [NOTHING_ASIDE, *(step.set_aside for step in steps if len(step.set_aside))]
     return Step(**tuples, set_aside=pa.concat_tables(tables))

@@ -154,8 +154,6 @@ class OpenMetrics:
 
     def _only(self, by: tuple[str, ...], labels: I4) -> I4:
         """Return the number of each set of labels [m] without those that are not in `by`."""
-        if not by:
-            return np.zeros(len(labels), np.int32)
         table = self._shorter.get(by, np.zeros(0, np.int32))
         if len(table) < len(self._sets):
             more = np.full(len(self._sets) - len(table), -1, np.int32)
@@ -171,8 +169,10 @@ class OpenMetrics:
         """Name the series of a metric, by more labels than before where those do not do."""
         while True:
             by = self._told_by.get(name, ())
-            told, inverse = np.unique(self._only(by, labels), return_inverse=True)
-            series: I4 = inverse.astype(np.int32)
+            told, series = [0], np.zeros(len(labels), np.int32)
+            if by:
+                numbers, inverse = np.unique(self._only(by, labels), return_inverse=True)
+                told, series = numbers.tolist(), inverse.astype(np.int32)
             more: set[str] = set()
             if labels.any():
                 narrow = np.int16 if len(told) < 2**15 else np.int32  # int16 is sorted by radix
@@ -181,7 +181,7 @@ class OpenMetrics:
                 if count_clashes(series, row, labels, order, *scratch):
                     more = self._differing(series, row, labels) - set(by)
             if not more:
-                names = [open_name(name, self._sets[number]) or "" for number in told.tolist()]
+                names = [open_name(name, self._sets[number]) or "" for number in told]
                 return _Metric(name, row, value, series, names)
             self._told_by[name] = tuple(sorted({*by, *more}))
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiops.kernels.rows import I8
-from aiops.telemetry.normalised import NO_TIME, SET_ASIDE, Encoded
+from aiops.telemetry.normalised import NO_TIME, NOTHING_ASIDE, SET_ASIDE, Encoded
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -65,7 +65,7 @@ class Aside:
         A row whose own time was the trouble has none here; its `value` shows what came.
         """
         if not self._entries:
-            return SET_ASIDE.empty_table()
+            return NOTHING_ASIDE
         sizes = [len(entry.row) for entry in self._entries]
         row = np.concatenate([entry.row for entry in self._entries])
         of = pa.array(np.repeat(np.arange(len(sizes)), sizes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -75,7 +76,7 @@ class Layout:
         """Say whether each row is a single reading."""
         return self.metric is not None
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, str]:
         """Role -> column, of the roles that are played."""
         played = {field.name: getattr(self, field.name) for field in fields(self)[:-1]}

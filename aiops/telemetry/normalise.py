@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aiops.kernels.clean import clean
-from aiops.kernels.rows import B1, F8, I8
+from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.telemetry.aside import Aside
 from aiops.telemetry.columns import (
     column_of,
@@ -199,19 +199,20 @@ class _Normalisation:
             rows = rows[~self.hearsay[rows]]
         if self.open_metrics:
             rows = self._open(Encoded(code, names), readings, rows)
+        known = [named(name) for name in ("", *names)]
+        which = code[rows] + 1
+        nobodys = rows[np.array([not one.aliases for one in known])[which]]
+        if len(nobodys):
+            missing = pc.is_null(readings, nan_is_null=True).to_numpy(zero_copy_only=False)
+            self._count(code[nobodys[~missing[nobodys]]], names)
+        rows = rows[np.array([self._wants(one) for one in known])[which]]
         code = code[rows]
         narrow = np.int16 if len(names) < 2**15 else np.int32  # int16 is sorted by radix
         order = rows[np.argsort(code.astype(narrow), kind="stable")]
-        bounds = np.cumsum([0, *np.bincount(code + 1, minlength=len(names) + 1)])
-        for place, name in enumerate(["", *names]):
+        bounds = np.cumsum([0, *np.bincount(code + 1, minlength=len(known))])
+        for place in np.flatnonzero(np.diff(bounds)).tolist():
             row = order[bounds[place] : bounds[place + 1]]
-            known = named(name)
-            if not len(row):
-                continue
-            if self._wants(known):
-                yield known, readings.take(pa.array(row)), row
-            elif not known.aliases:
-                self._count_unknown(name, readings.take(pa.array(row)))
+            yield known[place], readings.take(pa.array(row)), row
 
     def _opens(self, name: str) -> bool:
         return self.open_metrics and may_be_open(name)
@@ -230,10 +231,7 @@ class _Normalisation:
         bucket = self.labels.get(BUCKET_LABEL)
         if bucket is not None:
             strange |= np.array([*map(is_bucket, names), False])[code] & (bucket.code[rows] >= 0)
-        if strange.any():
-            for place, n in enumerate(np.bincount(code[strange]).tolist()):
-                if n:
-                    self.unknown[names[place]] = self.unknown.get(names[place], 0) + n
+        self._count(code[strange], names)
         finite = np.isfinite(value) & ~strange
         infinite = rows[np.isinf(value) & ~strange]
         for place in np.unique(metric.code[infinite]).tolist():
@@ -283,6 +281,13 @@ class _Normalisation:
         missing = pc.sum(pc.is_null(readings, nan_is_null=True)).as_py() or 0
         if len(readings) > missing:
             self.unknown[name] = self.unknown.get(name, 0) + len(readings) - missing
+
+    def _count(self, code: I4, names: Sequence[str]) -> None:
+        """Count values [n] under names that nobody knows; code -1: under no name."""
+        for place, n in enumerate(np.bincount(code + 1).tolist()):
+            if n:
+                name = names[place - 1] if place else ""
+                self.unknown[name] = self.unknown.get(name, 0) + n
 
     def _names(self, role: str) -> Encoded | None:
         column = self.layout.columns.get(role)

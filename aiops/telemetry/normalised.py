@@ -27,6 +27,8 @@ SET_ASIDE = pa.schema(
     ]
 )
 """Rows and values set aside. `at`: how many kept rows of the frame came before it."""
+NOTHING_ASIDE = SET_ASIDE.empty_table()
+"""A table is costly to make, and most frames have nothing set aside."""
 
 
 class Encoded(NamedTuple):
@@ -122,7 +124,7 @@ class NormalisedFrame:
     medium_id: Encoded | None = None
     site: Encoded | None = None
     cohort: Encoded | None = None
-    set_aside: pa.Table = field(default_factory=SET_ASIDE.empty_table)
+    set_aside: pa.Table = field(default_factory=lambda: NOTHING_ASIDE)
     unknown: Mapping[str, int] = field(default_factory=dict)
     """Columns or metric names nobody knows, with how many values they carried."""
 
