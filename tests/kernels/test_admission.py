@@ -222,3 +222,31 @@ def test_last_value():
     value = np.array([1.0, np.nan, 3.0, 4.0])
     admission.last_value(device, value, np.array([True, True, True, False]), latest)
     assert latest.tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scatter_series(seed):
+    rng = np.random.default_rng(seed)
+    column = rng.integers(-1, 3, 40).astype(np.int32)
+    row = rng.integers(0, 12, 40).astype(np.int32)
+    value = rng.normal(size=40)
+    out, twice = np.full((3, 12), np.nan), np.zeros(40, np.bool_)
+    n = admission.scatter_series(column, row, value, out, twice)
+    expected, marks = oracle.scatter_series(column.tolist(), row.tolist(), value.tolist())
+    assert twice.tolist() == marks
+    assert n == sum(marks) > 0
+    known = {(c, r): out[c, r] for c in range(3) for r in range(12) if not math.isnan(out[c, r])}
+    assert known == expected
+
+
+@pytest.mark.parametrize("labels", [1, 2, 40])
+@pytest.mark.parametrize("seed", range(6))
+def test_count_clashes(seed, labels):
+    rng = np.random.default_rng(seed)
+    series = rng.integers(0, 4, 20).astype(np.int32)
+    row = rng.integers(0, 30, 20).astype(np.int32)
+    told = rng.integers(0, labels, 20).astype(np.int32)
+    order = np.argsort(series, kind="stable")
+    seen, first = np.full(30, -1), np.zeros(30, np.int32)
+    n = admission.count_clashes(series, row, told, order, seen, first)
+    assert (n > 0) is oracle.clashes(series.tolist(), row.tolist(), told.tolist())

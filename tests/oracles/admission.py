@@ -59,6 +59,24 @@ def scatter_max(targets, values, size):
     return out, twice
 
 
+def scatter_series(columns, rows, values):
+    """Largest value of each (column, row), and which values found theirs taken; -1: nowhere."""
+    out = {}
+    twice = []
+    for key, value in zip(zip(columns, rows, strict=True), values, strict=True):
+        taken = key[0] >= 0 and key in out
+        twice.append(taken)
+        if key[0] >= 0:
+            out[key] = max(out[key], value) if taken else value
+    return out, twice
+
+
+def clashes(series, rows, labels):
+    """Say whether any two readings of one series and row have other labels."""
+    readings = list(zip(series, rows, labels, strict=True))
+    return any(a[:2] == b[:2] and a[2] != b[2] for a in readings for b in readings)
+
+
 def mark_late(device, ts, value, last):
     """Mark what comes at or before its series' last instant."""
     marks = []
