@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from aiops.alerts.rule import AlertRule
-from aiops.detectors import DETECTORS
+from aiops.detectors import DETECTORS, defaults
 from aiops.detectors.protocol import Detector
 from aiops.engine.engine import Engine, Step
 from aiops.errors import SettingsError
@@ -135,10 +135,10 @@ def _chosen(detectors: Iterable[Named] | Named | None) -> list[Detector[Any]]:
         detectors = DETECTORS
     if isinstance(detectors, str) or not isinstance(detectors, Iterable):
         detectors = [detectors]
-    return [_detector(one) for one in detectors]
+    return [detector for one in detectors for detector in _detectors(one)]
 
 
-def _detector(one: Named) -> Detector[Any]:
+def _detectors(one: Named) -> tuple[Detector[Any], ...]:
     if not isinstance(one, str):
         if isinstance(one, type) or not isinstance(one, Detector):
             made = f"; write {one.__name__}()" if isinstance(one, type) else ""
@@ -146,14 +146,13 @@ def _detector(one: Named) -> Detector[Any]:
                 f"a detector, or its name, was expected; {one!r} came{made}. There are "
                 f"{', '.join(sorted(DETECTORS))}"
             )
-        return one
+        return (one,)
     if one not in DETECTORS:
         raise SettingsError(
             f"no detector is called {one!r}{closest(one, DETECTORS)}; there are "
             f"{', '.join(sorted(DETECTORS))}"
         )
-    made_by_name: Detector[Any] = DETECTORS[one]()
-    return made_by_name
+    return defaults(one)
 
 
 def only(

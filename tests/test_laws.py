@@ -81,6 +81,7 @@ def test_independence_of_other_cohorts_is_a_law_with_teeth():
 DAY = 86_400_000_000_000
 VOICES = {
     # name -> the fault, and by how many days after its onset it must have been said
+    "exhaustion": (Fault("leak", "gw-0005", 15.0, size=2.0), 14.0),
     "flash_failure": (Fault("failing", "gw-0003", 20.0, days=30.0), 29.0),
     "flash_wear": (Fault("wear", "gw-0003", 2.0, days=40.0), 37.0),
     "reboot_drift": (Fault("reboots", "gw-0004", 30.0, size=20.0), 25.0),

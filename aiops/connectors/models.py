@@ -6,7 +6,6 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import msgspec
 
 from aiops.alerts.budget import split
 from aiops.alerts.rule import AlertRule
-from aiops.detectors import DETECTORS
+from aiops.detectors import DETECTORS, defaults
 from aiops.detectors.failure_risk import FailureRisk
 from aiops.detectors.frozen_model import FrozenModel
 from aiops.detectors.wear_prior import PRIOR_FILE, WearPrior, decode_prior
@@ -178,15 +177,18 @@ def make_rules(
     FileError
         The prior cannot be read.
     """
-    made = []
-    told = {"flash_wear": {"prior": load_prior(wear_prior)}} if wear_prior else {}
+    made: list[AlertRule] = []
+    told: dict[str, dict[str, Any]] = (
+        {"flash_wear": {"prior": load_prior(wear_prior)}} if wear_prior else {}
+    )
     for name in dict.fromkeys(names or DETECTORS):
         if name not in DETECTORS:
             raise SettingsError(
                 f"no detector is called {name!r}; there are {', '.join(DETECTORS)}"
                 f"{closest(name, DETECTORS)}"
             )
-        made.append(AlertRule(replace(DETECTORS[name](), **told.get(name, {}))))
+        one = (DETECTORS[name](**told[name]),) if name in told else defaults(name)
+        made += map(AlertRule, one)
     return split(made, alarm_budget)
 
 

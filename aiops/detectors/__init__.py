@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aiops.detectors.exhaustion import CREEPS, Exhaustion
 from aiops.detectors.flash_failure import FlashFailure
 from aiops.detectors.flash_wear import FlashWear
 from aiops.detectors.protocol import Detector
@@ -12,6 +13,7 @@ from aiops.detectors.reboot_drift import RebootDrift
 from aiops.detectors.silence import Silence
 
 DETECTORS: dict[str, type] = {
+    "exhaustion": Exhaustion,
     "flash_failure": FlashFailure,
     "flash_wear": FlashWear,
     "reboot_drift": RebootDrift,
@@ -21,3 +23,13 @@ DETECTORS: dict[str, type] = {
 
 EVERY_METRIC: Callable[[str], Detector[Any]] | None = None
 """Makes the detector of a metric that nobody asked for, where all is watched; None: nothing is."""
+
+
+def defaults(*names: str) -> tuple[Detector[Any], ...]:
+    """Return the detectors that run unless told otherwise; of `names` in `DETECTORS`, if given.
+
+    Of a detector of one metric there is one for each metric that it is made for.
+    """
+    several: dict[str, tuple[Detector[Any], ...]] = {"exhaustion": CREEPS}
+    made = [several.get(name) or (DETECTORS[name](),) for name in names or DETECTORS]
+    return tuple(detector for family in made for detector in family)

@@ -31,7 +31,7 @@ def foretold(fleet: FleetState, detectors: Iterable[Detector[Any]]) -> pa.Table:
     stays = np.ones(len(registry), dtype=np.bool_)
     stays[fleet.media.replaced] = False  # no end is ahead of who has left
     tables = [FORECASTS.empty_table()]
-    for detector in detectors:
+    for detector in filter(fleet.remembers, detectors):
         told = detector.forecast(fleet.recall(detector), device)
         if told is None:
             continue

@@ -155,6 +155,10 @@ class FleetState:
         self._memory[owner.name] = (version, digest, memory)
         return memory
 
+    def remembers(self, owner: Owner[Any]) -> bool:
+        """Say whether there is a memory of `owner`: it has been recalled before, or was saved."""
+        return owner.name in self._memory
+
     def forget(self, owner: Owner[M]) -> None:
         """Drop the memory of `owner`, if there is any."""
         self._memory.pop(owner.name, None)

@@ -102,6 +102,7 @@ class Nature:
             ]
         ).T[:, site]
         self._heat = _windows("heat", scenario, lives)
+        self._leaks = _windows("leak", scenario, lives)
         self._weak_links = _windows("link", scenario, lives)
         self._failing = _failing(scenario, lives)
 
@@ -127,6 +128,10 @@ class Nature:
         cpu = traits.cpu + 0.12 * busy + 0.05 * wander[:, 0] + 0.03 * normal[:, 1]
         cpu = np.clip(cpu, 0.01, 1.0)
         leak = 0.0025 * np.sqrt(np.maximum(uptime_ms, 0) / 3_600_000.0)
+        for window in self._leaks:
+            begun_ms = np.maximum(boot_ms, window.start_ms)
+            lost_days = np.maximum(np.minimum(ms, window.end_ms) - begun_ms, 0.0) / DAY_MS
+            leak += 0.01 * window.size * lost_days * window.member[:, None]
         memory = np.clip(traits.memory + leak + 0.01 * normal[:, 2], 0.0, 1.0)
         warm = self._ambient(ms, hour) + traits.warmth_c + 22.0 * cpu + 0.4 * normal[:, 0]
 

@@ -18,7 +18,7 @@ BLOCK_TICKS = 24
 DEVICE = re.compile(r"gw-\d{4,}\Z")
 
 FaultKind = Literal[
-    "wear", "writes", "failing", "reboots", "heat", "outage", "power_cut", "link", "dead"
+    "wear", "writes", "failing", "reboots", "heat", "leak", "outage", "power_cut", "link", "dead"
 ]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
@@ -87,6 +87,7 @@ class Fault:
                read-only in the end, worn or not
     reboots    the rate of unplanned reboots is multiplied    for `days`, by `size`
     heat       the ambient temperature rises, stays, falls    for `days`, by `size` Cel
+    leak       memory in use grows until the next boot        for `days`, by `size` % a day
     outage     the link is down; devices run on               for `days`
     power_cut  mains devices are off, and boot when it ends   for `days`
     link       the signal weakens                             for `days`, by `size` dB
