@@ -25,6 +25,8 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Row = tuple[str, str]
 """What a figure is, and its name in the result."""
 
+VIEWS = ("level", "jump", "shift", "roughness", "residual", "season", "gap", "cohort", "drift")
+
 TABLES: dict[str, tuple[Row, ...]] = {
     "feedback": (
         ("share of findings worth acting on", "worth_share_20"),
@@ -165,6 +167,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("river MinMaxScaler and HalfSpaceTrees, all metrics", "vus_pr_smd_river_hst"),
         ("PySAD LODA, all metrics", "vus_pr_smd_pysad_loda"),
         ("random cut forest, all metrics", "vus_pr_smd_rcf"),
+        *(
+            (f"without the view {view}: {what}", f"{figure}_without_{view}")
+            for view in VIEWS
+            for what, figure in (("NAB", "nab_heldout"), ("cloud services", "vus_pr_cloud"))
+        ),
         ("samples/s on one core", "samples_per_s"),
         ("over river MinMaxScaler and HalfSpaceTrees", "ratio_river_hst"),
         ("state, bytes per series", "bytes_per_series"),
