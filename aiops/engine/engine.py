@@ -29,7 +29,7 @@ from aiops.detectors.protocol import Detector
 from aiops.engine.conditions import READS, ConditionOwner, conditions_of, remember
 from aiops.engine.forecasts import foretold
 from aiops.engine.step import Scored, Step, joined
-from aiops.engine.watch import Watch, Watched
+from aiops.engine.watch import Watch, Watched, watching
 from aiops.errors import CheckpointError, SettingsError
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
@@ -111,9 +111,9 @@ class Engine:
     ) -> None:
         if open_metrics_max < 0:
             raise SettingsError(f"open_metrics_max must be 0 or more; got {open_metrics_max}")
-        if rules is None and watch is None:
-            watch = EVERY_METRIC
         self.given = tuple(default_rules() if rules is None else rules)
+        if rules is None and watch is None:
+            self.given, watch = watching(self.given, EVERY_METRIC, None)
         self.watch = watch
         self._watched = Watched(watch)
         self._arrange()
