@@ -1,9 +1,11 @@
 """What is made of a score, alike for all contenders; and what users see of it.
 
 **State**: the highest score so far, fading by 2 % a row (a decaying peak-hold), for what orders
-devices. **Alarm**: a row at or over the line, unless one of the 200 rows before it gave an alarm
-and its score is not 1.5 times that one's (a refractory period), for what pages. Events found,
-the delay until the first alarm in each, and alarms outside events a device-day, at one line.
+devices. **Alarm**: a row at or over the line, unless one of the rows before it gave an alarm and
+its score is not 1.5 times that one's (a refractory period), for what pages. The period is 200 rows
+where NAB is scored, whose windows are as long, and 24 rows where events are counted, which follow
+each other sooner: a day of hours, two hours of five minutes. Events found, the delay until the
+first alarm in each, and alarms outside events a device-day, at one line.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from aiops.kernels.rows import B1, F8, I8
 
 FADE = 0.98
 """Of the state, a row."""
-REST_ROWS, AGAIN = 200, 1.5
+NAB_REST_ROWS, EVENT_REST_ROWS, AGAIN = 200, 24, 1.5
 DAY_NS = 86_400 * 10**9
 
 
@@ -38,7 +40,7 @@ def latched(score):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def alarms(score, line, rest=REST_ROWS, again=AGAIN):  # type: ignore[no-untyped-def]
+def alarms(score, line, rest=EVENT_REST_ROWS, again=AGAIN):  # type: ignore[no-untyped-def]
     """Return the rows of `score` [n] that give an alarm at `line`."""
     rows = np.empty(len(score), dtype=np.int64)
     count, last, peak = 0, -1 - rest, 0.0

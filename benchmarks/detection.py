@@ -3,7 +3,7 @@
 One configuration for everything, that of a metric nobody configured, and lines (thresholds) taken
 from other series than those that are judged. Beside it stand what never looks at the data (a clock,
 chance), plain rules, and libraries; what is made of a score is the same for all: the state is a
-peak-hold that fades by 2 % a row, an alarm has a rest of 200 rows (`_detection_alarms`).
+peak-hold that fades by 2 % a row, an alarm is followed by a rest (`_detection_alarms`).
 
 **nab**: the published score, 0 for saying nothing and 100 for the earliest alarm in each window and
 no other. Each file is judged at the line that is best for the other half of the files, over random
@@ -124,7 +124,7 @@ def nab_arm(options: argparse.Namespace) -> Figures:
     for one in contenders(options):
         judged[one.name] = one.judge(series)
         scores = [said.score for said in judged[one.name]]
-        tally = nab.tally(series, scores, alarms.REST_ROWS, alarms.AGAIN)
+        tally = nab.tally(series, scores, alarms.NAB_REST_ROWS, alarms.AGAIN)
         bare = nab.tally(series, scores)
         held = {
             name: nab.held_out(tally, profile, SPLITS, options.seed)
@@ -314,7 +314,7 @@ def ablation(options: argparse.Namespace) -> Figures:
         line: Figures = {}
         if of_nab:
             scores = [said.score for said in one.judge(of_nab)]
-            tally = nab.tally(of_nab, scores, alarms.REST_ROWS, alarms.AGAIN)
+            tally = nab.tally(of_nab, scores, alarms.NAB_REST_ROWS, alarms.AGAIN)
             held = nab.held_out(tally, nab.PROFILES["standard"], SPLITS, options.seed)
             line["nab_heldout"] = held.mean
         if of_cloud:

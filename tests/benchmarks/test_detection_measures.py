@@ -345,12 +345,12 @@ def test_events_delays_and_false_alarms(parts: dict[str, ModuleType]) -> None:
     """Four days of minutes; one event found after 7 rows, one missed, two false alarms."""
     alarms, n = parts["alarms"], 4 * 1_440 + 1
     one = series(parts, n, (1_000, 1_099), (3_000, 3_099))
-    score = at(n, 50, 1_007, 1_050, 5_000)
+    score = at(n, 50, 60, 1_007, 1_020, 1_050, 5_000)
     seen = alarms.seen([one], [score], 0.5)
     assert (seen.events, seen.found, seen.false) == (2, 0.5, 2)
     assert (seen.delay_rows.tolist(), seen.delay_s.tolist()) == ([7.0], [420.0])
     assert seen.false_per_day == pytest.approx(0.5)
-    taught = one._replace(begins=60)
+    taught = one._replace(begins=70)
     assert alarms.seen([taught], [score], 0.5).false == 1
 
 
