@@ -198,12 +198,10 @@ def smd_arm(options: argparse.Namespace) -> Figures:
     figures = volumes("smd", series, judged, reach)
     for kind in ("machine", "asd"):
         of = [at for at, one in enumerate(series) if one.name.startswith(kind)]
-        if of:
-            some = [series[at] for at in of]
-            states = [judged[OURS][at].state for at in of]
-            value, error = mean_vus(some, states, [reach[at] for at in of])
-            print(f"{OURS} on {kind}-*: {value:.3f} ± {error:.3f} of {len(of)}")
-            figures |= measured(f"vus_pr_smd_{kind}", value, error)
+        if len(of) > 1:  # one alone has no error
+            some = {name: [said[at] for at in of] for name, said in judged.items()}
+            theirs = [series[at] for at in of], some, [reach[at] for at in of]
+            figures |= volumes(f"smd_{kind}", *theirs)
     return figures | events("smd", series, judged, options)
 
 
