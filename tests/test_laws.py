@@ -27,6 +27,7 @@ from aiops.testing import (
     check_silence,
     check_voice,
 )
+from tests.log_fleet import FAULTS, START, log_fleet
 
 CLEAN = {
     "lost_share": 0.0,
@@ -60,11 +61,17 @@ def table() -> pa.Table:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_obeys_every_law(name, table):
+    if name in FAULTS:
+        table = log_fleet(days=6, fault=FAULTS[name], day=4.5, step_s=3600)
     check_detector(DETECTORS[name](), table)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_is_silent_on_a_healthy_fleet(name):
+    if name in FAULTS:
+        healthy = as_history(log_fleet(devices=24, days=14, cohorts=1))
+        check_silence(DETECTORS[name](alarm_budget=10.0), healthy, epoch_s=600)
+        return
     scenario = replace(SCENARIOS["healthy"], devices=24, sites=3, days=60)
     check_silence(DETECTORS[name](alarm_budget=10.0), whole(scenario), epoch_s=3600)
 
@@ -89,7 +96,18 @@ VOICES = {
 }
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_detector_of_logs_says_its_own_fault_in_time(name):
+    fleet = {"devices": 24, "days": 8, "cohorts": 1}
+    onset = START + int(6.0 * DAY)
+    said = ("gw-1", onset, onset + DAY)
+    detector = DETECTORS[name](alarm_budget=30.0)
+    check_voice(detector, as_history(log_fleet(**fleet, fault=FAULTS[name])), [said], epoch_s=600)
+    with pytest.raises(BrokenLaw, match="voice"):
+        check_voice(detector, as_history(log_fleet(**fleet)), [said], epoch_s=600)
+
+
+@pytest.mark.parametrize("name", [name for name in DETECTORS if name not in FAULTS])
 def test_a_detector_says_its_own_fault_in_time(name):
     fault, days = VOICES[name]
     scenario = replace(

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aiops.detectors.error_burst import ErrorBurst
 from aiops.detectors.exhaustion import CREEPS, Exhaustion
 from aiops.detectors.flash_failure import FlashFailure
 from aiops.detectors.flash_wear import FlashWear
+from aiops.detectors.log_heartbeat import LogHeartbeat
+from aiops.detectors.log_novelty import LogNovelty
 from aiops.detectors.protocol import Detector
 from aiops.detectors.reboot_drift import RebootDrift
 from aiops.detectors.silence import Silence
 
 DETECTORS: dict[str, type] = {
+    "error_burst": ErrorBurst,
     "exhaustion": Exhaustion,
     "flash_failure": FlashFailure,
     "flash_wear": FlashWear,
+    "log_heartbeat": LogHeartbeat,
+    "log_novelty": LogNovelty,
     "reboot_drift": RebootDrift,
     "silence": Silence,
 }
