@@ -22,19 +22,19 @@ def run(*arguments: str | Path) -> tuple[str, dict[str, float]]:
 
 
 def days(n: int, seed: int, spike: int | None = None) -> pd.DataFrame:
-    """A daily wave every five minutes in noise, with an hour far off."""
+    """A daily wave every half an hour in noise, with six hours far off."""
     rng = np.random.default_rng(seed)
     row = np.arange(n)
-    value = 50.0 + 10.0 * np.sin(2.0 * np.pi * row / 288) + rng.normal(0.0, 1.0, n)
+    value = 50.0 + 10.0 * np.sin(2.0 * np.pi * row / 48) + rng.normal(0.0, 1.0, n)
     if spike is not None:
         value[spike : spike + 12] += 40.0
-    times = pd.date_range("2024-01-01", periods=n, freq="5min").strftime("%Y-%m-%d %H:%M:%S")
+    times = pd.date_range("2024-01-01", periods=n, freq="30min").strftime("%Y-%m-%d %H:%M:%S")
     return pd.DataFrame({"timestamp": times, "value": value})
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of the three layouts, in each of which an hour is far off."""
+    """Folders of the three layouts, in each of which six hours are far off."""
     root = tmp_path_factory.mktemp("series")
     (root / "nab" / "some").mkdir(parents=True)
     (root / "cloud").mkdir()
