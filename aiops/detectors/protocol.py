@@ -68,7 +68,7 @@ QUANTILES = (0.05, 0.1, 0.5, 0.9, 0.95)
 class Detector(Protocol[M]):
     """Frozen settings with `init`, `update` and `close`.
 
-    One that wants every row may name metrics that it looks at where reported, as ``also_reads``.
+    One may name more metrics that it looks at in the rows it is shown, as ``also_reads``.
     """
 
     @property

@@ -207,7 +207,7 @@ class Engine:
                 self._firing.pop(finding.fingerprint, None)
         incidents: Sequence[Incident] = ()
         heeded = [finding for finding in findings if not finding.held]
-        watched = int(np.count_nonzero(_devices(epoch)))
+        watched = int(np.count_nonzero(epoch.devices))
         self._realised.count(heeded, epoch.start, epoch.end, watched)
         if heeded:
             sizes = self._site_sizes(epoch)
@@ -237,7 +237,7 @@ class Engine:
         scored: list[Scored] = []
         findings: list[Finding] = []
         for detector in self.detectors:
-            shown = batch.reporting(detector.reads)
+            shown = batch.reporting(detector.reads, getattr(detector, "also_reads", ()))
             if not (len(shown) or self.fleet.remembers(detector)):
                 continue  # nobody has ever reported what it reads: it needs no memory
             memory = self.fleet.recall(detector)
@@ -252,7 +252,7 @@ class Engine:
             closing = detector.close(memory, epoch)
             if closing is not None:
                 for rule in rules:
-                    findings += self._advance(rule, memory, _at_close(epoch), closing, stays)
+                    findings += self._advance(rule, memory, epoch.rows, closing, stays)
             for shared in detector.shared(memory, epoch):
                 findings += [rule.of_group(shared, self.fleet.registry) for rule in rules]
         for some in (left, findings):
@@ -391,7 +391,7 @@ class Engine:
     def _site_sizes(self, epoch: Epoch) -> dict[str, int]:
         """Return how many devices each site has."""
         names = self.fleet.registry.sites
-        sizes = np.bincount(epoch.site[_devices(epoch) & (epoch.site >= 0)], minlength=len(names))
+        sizes = np.bincount(epoch.site[epoch.devices & (epoch.site >= 0)], minlength=len(names))
         return dict(zip(names, sizes.tolist(), strict=True))
 
     def _population(self, epoch: Epoch) -> Population:
@@ -399,9 +399,9 @@ class Engine:
         registry = self.fleet.registry
         names = registry.cohorts
         cohort = registry.cohort[: epoch.size]
-        sizes = np.bincount(cohort[_devices(epoch) & (cohort >= 0)], minlength=len(names))
+        sizes = np.bincount(cohort[epoch.devices & (cohort >= 0)], minlength=len(names))
         return Population(
-            int(np.count_nonzero(_devices(epoch))),
+            int(np.count_nonzero(epoch.devices)),
             self._site_sizes(epoch),
             dict(zip(names, sizes.tolist(), strict=True)),
         )
@@ -481,19 +481,3 @@ def _order(finding: Finding) -> tuple[Any, ...]:
     """Sort findings by content: codes of sites and cohorts are as rows happened to come."""
     f = finding
     return f.ts, f.rule, f.device_id, f.part, f.medium_id, f.group, f.status
-
-
-def _devices(epoch: Epoch) -> B1:
-    """Return [size] which identities are devices and not parts."""
-    is_device: B1 = epoch.root == np.arange(epoch.size)
-    return is_device
-
-
-def _at_close(epoch: Epoch) -> Rows:
-    """Return one row a device, at the end of the epoch."""
-    size = epoch.size
-    return Rows(
-        np.arange(size + 1, dtype=np.int64),
-        np.arange(size, dtype=np.int32),
-        np.full(size, epoch.end, dtype=np.int64),
-    )

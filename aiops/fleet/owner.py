@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from aiops.kernels.rows import I4
+from aiops.kernels.rows import B1, I4, Rows
 
 M_co = TypeVar("M_co", bound=tuple[Any, ...], covariant=True)
 
@@ -42,6 +42,19 @@ class Epoch(NamedTuple):
     """[size] code of the cohort; -1 for none."""
     replaced: I4 = np.zeros(0, dtype=np.int32)
     """[k] media that have left, ascending: another one reports in their place."""
+
+    @property
+    def devices(self) -> B1:
+        """[size] which identities are devices and not parts."""
+        is_device: B1 = self.root == np.arange(self.size)
+        return is_device
+
+    @property
+    def rows(self) -> Rows:
+        """One row for each identity, at the end of the epoch."""
+        index = np.arange(self.size, dtype=np.int32)
+        ends = np.full(self.size, self.end, dtype=np.int64)
+        return Rows(np.arange(self.size + 1, dtype=np.int64), index, ends)
 
 
 class Owner(Protocol[M_co]):

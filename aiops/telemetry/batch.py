@@ -78,10 +78,10 @@ class TelemetryBatch:
     def _unreported(self) -> F8:
         return np.full(len(self.ts), np.nan)
 
-    def reporting(self, names: tuple[str, ...]) -> TelemetryBatch:
+    def reporting(self, names: tuple[str, ...], also: tuple[str, ...] = ()) -> TelemetryBatch:
         """Return only the rows that report at least one of `names`; no names: every row.
 
-        Rows are left out with all columns but `names`: a fleet may have hundreds of others.
+        Rows are left out with all columns but `names` and `also`: a fleet may have hundreds.
         """
         if not names:
             return self
@@ -95,7 +95,7 @@ class TelemetryBatch:
             keep |= ~np.isnan(column)
         if keep.all():
             return self
-        columns = {name: self.columns[name] for name in names if name in self.columns}
+        columns = {k: self.columns[k] for k in (*names, *also) if k in self.columns}
         return replace(self, columns=columns).take(keep)
 
     def take(self, keep: B1) -> TelemetryBatch:
