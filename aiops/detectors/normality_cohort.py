@@ -14,9 +14,11 @@ import numpy as np
 from aiops.detectors.protocol import Epoch
 from aiops.kernels.normality import (
     AHEAD_SPREAD,
+    FULL,
     INTERVAL,
     MEAN,
     ONE_SAMPLE,
+    PER_UNIT,
     SEASON_SPREAD,
     SEEN,
     SHORT,
@@ -27,10 +29,11 @@ from aiops.kernels.normality import (
 )
 from aiops.kernels.normality_cohort import (
     COUNTS,
-    LEVELS,
     SLOTS,
+    SLOTS_OF_COUNTS,
     UNKNOWN,
     CohortMemory,
+    Loan,
     Tail,
     group_members,
     lend,
@@ -45,13 +48,24 @@ from aiops.telemetry.batch import TelemetryBatch
 SECOND_NS = 1_000_000_000
 HOUR_NS = 3600 * SECOND_NS
 DAY_HOURS = 24
-LENT = np.array([SPREAD, STEP, STEP_NOW, AHEAD_SPREAD, SEASON_SPREAD, INTERVAL, USUAL])
+LENT = (SPREAD, INTERVAL, STEP, STEP_NOW, AHEAD_SPREAD, SEASON_SPREAD, USUAL)
 """Moments that newcomers are lent: how much a series moves, but not where it is."""
+LENT_COLUMNS = np.array(LENT)
+LOAN = Loan(
+    seen=SEEN,
+    level=MEAN,
+    short=SHORT,
+    spread=LENT.index(SPREAD),
+    interval=LENT.index(INTERVAL),
+    parts=float(PER_UNIT),
+    unit=ONE_SAMPLE,
+    full=FULL - 1,
+)
 LENDERS_SEEN = 64
 """Who has seen fewer values has nothing to lend."""
 MONTH_DAYS = 365.25 / 12.0
 
-BASE, RATE, STEEPNESS = 4.0, 1.0, 0.35
+BASE, RATE, STEEPNESS = 3.0, 1.0, 2.5
 """Of healthy series that nothing was learnt of: one firing a day at this score, and how many fewer
 at a higher one. Measured on simulated series; see ``benchmarks/budget.py``."""
 
@@ -63,7 +77,7 @@ def tail_of(alarm_budget: float) -> Tail:
 
 def init_cohort(capacity: int, alarm_budget: float) -> dict[str, Any]:
     """Return the arrays of `CohortMemory` by name, of devices nothing is known of."""
-    nothing = np.zeros(LEVELS + 1)
+    nothing = np.zeros(SLOTS_OF_COUNTS)
     return {
         "sealed_hour": np.zeros(capacity, dtype=np.int32),
         "born_hour": np.zeros(capacity, dtype=np.int32),
@@ -113,8 +127,20 @@ def seal(memory: Any, epoch: Epoch, alarm_budget: float) -> None:
     grown = hour - cohort.born_hour[:size] >= DAY_HOURS
     start, member = members(epoch)
     if new.any():
-        lends = grown & (seen >= LENDERS_SEEN)
-        lend(start, member, new, lends, seen, LENT, memory.moments, memory.tails, ONE_SAMPLE)
+        lend(
+            hour - 1,
+            start,
+            member,
+            new,
+            grown & (seen >= LENDERS_SEEN),
+            LENT_COLUMNS,
+            memory.moments,
+            memory.tails,
+            memory.largest,
+            memory.hours,
+            memory.counts,
+            LOAN,
+        )
     spread = memory.moments[:size, SPREAD].astype(np.float64)
     moved = (memory.moments[:size, SHORT] - memory.moments[:size, MEAN]).astype(np.float64)
     known = heard & grown & (spread > 0.0)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import B1, F8, I4, I8
+from aiops.kernels.rows import B1, F8, I1, I4, I8
 
 F4: TypeAlias = npt.NDArray[np.float32]
 U1: TypeAlias = npt.NDArray[np.uint8]
@@ -26,10 +26,12 @@ MEMBERS = 8
 HOURS_OF_DAY, HOURS_OF_WEEK = 24, 168
 SLOTS = 8
 """Columns of `CohortMemory.profile`: a cohort of 3 members knows a day, one of 24 a week."""
-LEVELS, PER_DOUBLING = 30, 6.0
-"""Levels of the score at which firings are counted, each 12 % above the one before..."""
+LEVELS, PER_DOUBLING = 28, 12.0
+"""Levels of the score at which firings are counted, each 6 % above the one before..."""
 COUNTS = 4
 """...in rows of so many columns; the slot after the last level is exposure."""
+EXPOSURE, SPENT, ALLOWED, SLOTS_OF_COUNTS = LEVELS, LEVELS + 1, LEVELS + 2, LEVELS + 3
+"""Slots after the levels: series-days, what fired of late, and what might have."""
 FULL = 65536
 """Exposure of a day is kept in two whole numbers, the second of which counts so many."""
 CLEAR = 0.8
@@ -46,19 +48,23 @@ PARTS, UNKNOWN = 256.0, -32768
 """How a profile is kept in whole numbers."""
 FEW = 5.0
 """A level with so many firings is taken at its word; beyond it the tail is continued."""
-MOST_DAYS = 14.0
-"""Firings are forgotten with this time constant, days."""
+REMEMBERED, LEAST_DAYS, MOST_DAYS = 8.0, 3.0, 7.0
+"""Firings are forgotten with a time constant in which the budget allows so many, within days."""
 BURST, SPARE = 3.0, 3.0
-"""A day counts at most so many times what was expected, and so many firings more..."""
+"""A day counts at most so many times what was expected, and so many of its roots more..."""
 HIGHEST, LOWEST = 4.0, 0.25
 """...and the line is at most and at least so many times the one that nothing was learnt for."""
-LENT_SPREAD, LENT_TAIL = 8, 64
-"""What a newcomer is lent weighs as much as so many of its own values."""
+LENT_LEAST, LENT_MOST = 16.0, 1000.0
+"""What a newcomer is lent weighs as much as the values of a day, but within these."""
+DAY_S = 86_400.0
 SHARES_KEPT = 4096
 """Tails are added up in whole parts of themselves, so that the order of members does not matter."""
-PRIOR_DAYS = 50.0
+BALANCE_DAYS, BALANCE_FIRINGS, BALANCE_MOST = 7.0, 5.0, 5.0
+"""What was fired too little or too much within so many days is made up for, less so while few are
+allowed, and by no more than this factor."""
+PRIOR_DAYS = 2.0
 """What is expected of firings before any were seen weighs as much as so many days of a series."""
-PRIOR_EXCEEDANCES = 2.0
+PRIOR_EXCEEDANCES = 4.0
 """The prior steepness of the tail weighs as much as so many firings."""
 
 
@@ -102,6 +108,27 @@ class Tail(NamedTuple):
     """By how much the log of that falls with each unit of the score."""
     target: float
     """Firings a device-day that the budget allows."""
+
+
+class Loan(NamedTuple):
+    """Where a detector keeps what is lent."""
+
+    seen: int
+    """Column of the values seen."""
+    level: int
+    """Column of moments with its level..."""
+    short: int
+    """...and with its level lately."""
+    spread: int
+    """Which of the columns that are lent has the spread..."""
+    interval: int
+    """...and which the interval between values, seconds."""
+    parts: float
+    """Steps of the profile of a day in a spread."""
+    unit: int
+    """What a value counts in a tail."""
+    full: int
+    """The most that a tail counts."""
 
 
 @kernel
@@ -243,25 +270,45 @@ def seal_hour(hour: int, start: I8, member: I4, deviation: F8, memory: CohortMem
 
 
 @kernel
+def middle_of(value: I8) -> int:
+    """Return the lower median of `value` [n], n > 0, of bytes with or without a sign."""
+    count = np.zeros(384, dtype=np.int64)
+    for k in range(value.shape[0]):
+        count[value[k] + 128] += 1
+    below, at = 0, -1
+    while 2 * below < value.shape[0]:
+        at += 1
+        below += count[at]
+    return at - 128
+
+
+@kernel
 def lend(
+    hour: int,
     start: I8,
     member: I4,
     new: B1,
     lends: B1,
-    seen: I8,
     column: I8,
     moments: F4,
     tails: U2,
-    unit: int,
+    largest: U1,
+    hours: I1,
+    seen: U2,
+    loan: Loan,
 ) -> None:
     """Give who is `new` [size] what those of its cohort have who lend [size].
 
-    Each `column` of `moments` [size, m] becomes a mean of its own, by how many values were `seen`
-    [size], and of the lenders' median. To `tails` [size, views, bins], which count a value as
-    `unit`, the lenders' mean share of values in each bin is added. Own values soon outweigh both.
+    Each `column` of `moments` [size, m], and `hours` [size, 24], the profile of a day in parts of a
+    spread, become means of its own, by how many values were `seen` [size, .], and of the lenders'
+    median. To `tails` [size, views, bins] the lenders' mean share of values in each bin is added;
+    `largest` [size, views] is no less than their median. The level is its own, less what its
+    cohort has in this `hour` of the day. All of it weighs as much as the values of a day, so it is
+    let go of as these come.
     """
     views, bins = tails.shape[1], tails.shape[2]
     total = np.empty((views, bins), dtype=np.int64)
+    usual = np.empty(column.shape[0])
     for g in range(start.shape[0] - 1):
         lenders, newcomers = 0, 0
         for k in range(start[g], start[g + 1]):
@@ -269,49 +316,74 @@ def lend(
             newcomers += new[member[k]]
         if newcomers == 0 or lenders < MEMBERS:
             continue
+        who = np.empty(lenders, dtype=np.int32)
+        at = 0
+        for k in range(start[g], start[g + 1]):
+            if lends[member[k]] and not new[member[k]]:
+                who[at] = member[k]
+                at += 1
         value = np.empty(lenders)
-        for c in column:
-            at = 0
-            for k in range(start[g], start[g + 1]):
-                i = member[k]
-                if lends[i] and not new[i]:
-                    value[at] = moments[i, c]
-                    at += 1
-            usual = float(np.median(value))
-            for k in range(start[g], start[g + 1]):
-                i = member[k]
-                if new[i]:
-                    own = float(seen[i])
-                    lent = (own * moments[i, c] + LENT_SPREAD * usual) / (own + LENT_SPREAD)
-                    moments[i, c] = np.float32(lent)
+        for c in range(column.shape[0]):
+            for k in range(lenders):
+                value[k] = moments[who[k], column[c]]
+            usual[c] = np.median(value)
+        shape = np.empty(hours.shape[1], dtype=np.int8)
+        most = np.empty(views, dtype=np.int64)
+        part = np.empty(lenders, dtype=np.int64)
+        for h in range(hours.shape[1]):
+            for k in range(lenders):
+                part[k] = hours[who[k], h]
+            shape[h] = middle_of(part)
+        for v in range(views):
+            for k in range(lenders):
+                part[k] = largest[who[k], v]
+            most[v] = middle_of(part)
         total[:] = 0
+        for k in range(lenders):
+            for v in range(views):
+                whole = max(int(tails[who[k], v, 0]), 1)
+                for b in range(bins):
+                    total[v, b] += int(tails[who[k], v, b]) * SHARES_KEPT // whole
         for k in range(start[g], start[g + 1]):
             i = member[k]
-            if lends[i] and not new[i]:
-                for v in range(views):
-                    whole = max(int(tails[i, v, 0]), 1)
-                    for b in range(bins):
-                        total[v, b] += int(tails[i, v, b]) * SHARES_KEPT // whole
-        for k in range(start[g], start[g + 1]):
-            i = member[k]
-            if new[i]:
-                for v in range(views):
-                    for b in range(bins):
-                        more = total[v, b] * LENT_TAIL * unit // (lenders * SHARES_KEPT)
-                        tails[i, v, b] = min(int(tails[i, v, b]) + more, FULL - 1)
+            if not new[i]:
+                continue
+            own = float(seen[i, loan.seen])
+            interval = max(usual[loan.interval], 1.0)
+            weight = min(max(DAY_S / interval, LENT_LEAST), LENT_MOST)
+            for c in range(column.shape[0]):
+                lent = (own * moments[i, column[c]] + weight * usual[c]) / (own + weight)
+                moments[i, column[c]] = np.float32(lent)
+            spread = moments[i, column[loan.spread]]
+            shift = np.float32(shape[hour % 24] / loan.parts) * spread
+            moments[i, loan.level] -= shift
+            moments[i, loan.short] -= shift
+            for h in range(hours.shape[1]):
+                hours[i, h] = shape[h]
+            for v in range(views):
+                largest[i, v] = max(int(largest[i, v]), most[v])
+                for b in range(bins):
+                    more = int(total[v, b] * weight) * loan.unit // (lenders * SHARES_KEPT)
+                    tails[i, v, b] = min(int(tails[i, v, b]) + more, loan.full)
+            seen[i, loan.seen] = int(own + weight)
 
 
 @kernel
 def seal_firings(
     start: I8, member: I4, root: I4, watched: B1, new_day: bool, tail: Tail, memory: CohortMemory
 ) -> None:
-    """Add the firings of the hour to those of each cohort; on a new day, lay its line anew.
+    """Add the firings of the hour to those of each cohort, and lay its line anew.
 
     `watched` [size] are the devices that were scored in this hour, each for 1/24 of a day; `root`
     [size] is the device a part belongs to: the budget is the device's, so parts share it.
     """
     fired, w = memory.fired, memory.today.shape[1]
-    counts, today = np.empty(LEVELS + 1), np.empty(LEVELS + 1)
+    counts, today, folded = (
+        np.empty(SLOTS_OF_COUNTS),
+        np.empty(EXPOSURE + 1),
+        np.empty(SLOTS_OF_COUNTS),
+    )
+    nothing = np.zeros(SLOTS_OF_COUNTS)
     last_root = np.full(root.shape[0], -1, dtype=np.int32)
     for g in range(start.shape[0] - 1):
         first = start[g]
@@ -319,11 +391,12 @@ def seal_firings(
         if n < MEMBERS:
             for k in range(first, start[g + 1]):
                 fired[member[k], :] = 0
-                memory.line[member[k]] = line_of(np.zeros(LEVELS + 1), 1.0, tail)
+                memory.line[member[k]] = line_of(nothing, 1.0, tail)
             continue
-        for b in range(LEVELS + 1):
-            today[b] = memory.today[member[first + b // w], b % w]
+        for b in range(SLOTS_OF_COUNTS):
             counts[b] = memory.counted[member[first + b // w], b % w]
+        for b in range(EXPOSURE + 1):
+            today[b] = memory.today[member[first + b // w], b % w]
         series, devices = 0, 0
         for k in range(first, start[g + 1]):
             i = member[k]
@@ -336,76 +409,124 @@ def seal_firings(
                     for b in range(fired[i, place], fired[i, place + 1]):
                         today[b] += 1.0
             fired[i, :] = 0
-        rest = LEVELS + 1
-        today[LEVELS] += series + FULL * float(memory.today[member[first + rest // w], rest % w])
+        rest = EXPOSURE + 1
+        hours = int(today[EXPOSURE]) + series
+        hours += FULL * int(memory.today[member[first + rest // w], rest % w])
+        today[EXPOSURE] = hours / 24.0
+        share = devices / series if series else 1.0
+        folded[:] = counts
+        fold_day(today, folded, float(memory.line[member[first]]), share, tail)
         if new_day:
-            today[LEVELS] /= 24.0
-            fold_day(today, counts, tail)
+            counts[:] = folded
             today[:] = 0.0
-        for b in range(LEVELS + 1):
-            memory.today[member[first + b // w], b % w] = int(min(today[b], FULL - 1.0))
+            hours = 0
+        folded[SPENT], folded[ALLOWED] = counts[SPENT], counts[ALLOWED]
+        line = line_of(folded, share, tail)
+        for b in range(SLOTS_OF_COUNTS):
             memory.counted[member[first + b // w], b % w] = counts[b]
-        hours = int(today[LEVELS])
-        memory.today[member[first + LEVELS // w], LEVELS % w] = hours % FULL
+        for b in range(LEVELS):
+            memory.today[member[first + b // w], b % w] = int(min(today[b], FULL - 1.0))
+        memory.today[member[first + EXPOSURE // w], EXPOSURE % w] = hours % FULL
         memory.today[member[first + rest // w], rest % w] = min(hours // FULL, FULL - 1)
-        line = line_of(counts, devices / series if series else 1.0, tail)
         for k in range(first, start[g + 1]):
             memory.line[member[k]] = line
 
 
 @kernel
-def fold_day(today: F8, counts: F8, tail: Tail) -> None:
+def fold_day(today: F8, counts: F8, line: float, share: float, tail: Tail) -> None:
     """Add the firings of a day to those of the days before, which are forgotten a little.
 
-    Nearly all alarms of the past are taken to be false. A day on which many were true must not
-    raise the line: it counts `BURST` times what was expected, and `SPARE` more, at most.
+    `line` is where the line lay, `share` how many devices a series. Nearly all alarms of the past
+    are taken to be false. A day on which many were true must not raise the line: it counts no more
+    than a bad day would.
     """
-    keep = math.exp(-1.0 / MOST_DAYS)
-    exposure = counts[LEVELS] + PRIOR_DAYS
+    if today[EXPOSURE] == 0.0:
+        return
+    allowed = tail.target * share * today[EXPOSURE]
+    keep = math.exp(-1.0 / min(max(REMEMBERED / max(allowed, TINY), LEAST_DAYS), MOST_DAYS))
+    exposure = counts[EXPOSURE] + PRIOR_DAYS
     for b in range(LEVELS):
         score = tail.base * 2.0 ** (b / PER_DOUBLING)
         prior = tail.rate * math.exp(-tail.steepness * (score - tail.base))
-        expected = (counts[b] + PRIOR_DAYS * prior) / exposure * today[LEVELS]
-        counts[b] = keep * counts[b] + min(today[b], BURST * expected + SPARE)
-    counts[LEVELS] = keep * counts[LEVELS] + today[LEVELS]
+        expected = (counts[b] + PRIOR_DAYS * prior) / exposure * today[EXPOSURE]
+        counts[b] = keep * counts[b] + believed(today[b], expected)
+    counts[EXPOSURE] = keep * counts[EXPOSURE] + today[EXPOSURE]
+    keep = math.exp(-1.0 / BALANCE_DAYS)
+    place = PER_DOUBLING * math.log2(max(line, tail.base) / tail.base)
+    under = min(int(place), LEVELS - 2)
+    between = min(place - under, 1.0)
+    fired = (1.0 - between) * today[under] + between * today[under + 1]
+    counts[SPENT] = keep * counts[SPENT] + believed(fired, allowed)
+    counts[ALLOWED] = keep * counts[ALLOWED] + allowed
 
 
 @kernel
-def line_of(counts: F8, devices_per_series: float, tail: Tail) -> float:
-    """Return the score at which as many fire as the budget allows, of firings by level [LEVELS].
+def believed(fired: float, expected: float) -> float:
+    """Return how many of the firings of a day are taken to be false, where so many are expected."""
+    return min(fired, BURST * expected + SPARE * math.sqrt(expected) + 1.0)
 
-    The slot after the last level is their exposure, series-days. Where levels have few firings the
-    tail is taken to be exponential, as steep as the mean excess over the highest level that has
-    more says, together with the prior: so do excesses over a high level of what has light tails
-    (Pickands, Ann. Stat. 3, 1975, doi:10.1214/aos/1176343003, with shape 0).
+
+@kernel
+def rate_at(b: int, counts: F8, tail: Tail) -> float:
+    """Return firings a series-day at a level: those counted, and a little of what was expected."""
+    score = tail.base * 2.0 ** (b / PER_DOUBLING)
+    prior = tail.rate * math.exp(-tail.steepness * (score - tail.base))
+    return float((counts[b] + PRIOR_DAYS * prior) / (counts[EXPOSURE] + PRIOR_DAYS))
+
+
+@kernel
+def steepness_over(b: int, counts: F8, tail: Tail) -> float:
+    """Return by how much the log of firings falls with each unit of the score over level `b`.
+
+    One over the mean excess over the level, together with the prior. Excesses over a high level of
+    what has a light tail are exponential (Pickands, Ann. Stat. 3, 1975,
+    doi:10.1214/aos/1176343003, with shape 0).
     """
-    target = max(tail.target * devices_per_series, 1e-12)
-    exposure = counts[LEVELS] + PRIOR_DAYS
-    usual = tail.base + math.log(tail.rate / target) / tail.steepness
-    usual = max(usual, tail.base)
-    line = tail.base
-    before = 0.0
+    if b + 1 == LEVELS:
+        return tail.steepness
+    excess = 0.0
+    for c in range(b + 1, LEVELS):
+        upper = tail.base * 2.0 ** (c / PER_DOUBLING)
+        lower = tail.base * 2.0 ** ((c - 1) / PER_DOUBLING)
+        # between two levels firings fall as in an exponential tail
+        fall = math.log(max(counts[c - 1], 0.3) / max(counts[c], 0.2))
+        mean = (counts[c - 1] - counts[c]) / fall if abs(fall) > 1e-3 else counts[c]
+        excess += mean * (upper - lower)
+    seen = counts[b] - counts[LEVELS - 1]  # how far those go that pass the last level is not known
+    return float((seen + PRIOR_EXCEEDANCES) / (excess + PRIOR_EXCEEDANCES / tail.steepness))
+
+
+@kernel
+def score_at(target: float, counts: F8, tail: Tail) -> float:
+    """Return the score at which so many fire a series-day, of firings by level."""
+    before = rate_at(0, counts, tail)
+    if target >= before:
+        return float(tail.base - math.log(target / before) / steepness_over(0, counts, tail))
     for b in range(LEVELS):
         score = tail.base * 2.0 ** (b / PER_DOUBLING)
-        prior = tail.rate * math.exp(-tail.steepness * (score - tail.base))
-        rate = (counts[b] + PRIOR_DAYS * prior) / exposure
-        if rate <= target and b > 0:
+        rate = rate_at(b, counts, tail)
+        if rate <= target:
             under = tail.base * 2.0 ** ((b - 1) / PER_DOUBLING)
-            share = math.log(before / target) / math.log(before / rate) if rate < before else 1.0
-            line = under + share * (score - under)
-            break
+            part = math.log(before / target) / math.log(before / rate)
+            return float(under + part * (score - under))
         if b + 1 == LEVELS or counts[b + 1] < FEW:
-            # mean excess over this level, with what is expected beforehand
-            total, excess = counts[b], 0.0
-            for c in range(b + 1, LEVELS):
-                upper = tail.base * 2.0 ** (c / PER_DOUBLING)
-                lower = tail.base * 2.0 ** ((c - 1) / PER_DOUBLING)
-                # between two levels firings fall as in an exponential tail
-                fall = math.log(max(counts[c - 1], 0.3) / max(counts[c], 0.2))
-                mean = (counts[c - 1] - counts[c]) / fall if abs(fall) > 1e-3 else counts[c]
-                excess += mean * (upper - lower)
-            steep = (total + PRIOR_EXCEEDANCES) / (excess + PRIOR_EXCEEDANCES / tail.steepness)
-            line = score + max(math.log(rate / target), 0.0) / steep
-            break
+            return float(score + math.log(rate / target) / steepness_over(b, counts, tail))
         before = rate
+    return float(score)
+
+
+@kernel
+def line_of(counts: F8, share: float, tail: Tail) -> float:
+    """Return the score at which as many fire as the budget allows, of what was counted.
+
+    With `share` devices a series, each has so much of its device's budget. Where levels have few
+    firings, the tail is continued (`steepness_over`). What was fired too little or too much of late
+    is made up for: over months, the budget is what is fired, whatever the tail is like and however
+    it changes (as adaptive conformal inference does; Gibbs and Candes, arXiv:2106.00170).
+    """
+    target = max(tail.target * share, 1e-12)
+    usual = tail.base + max(math.log(tail.rate / target), 0.0) / tail.steepness
+    balance = (counts[ALLOWED] + BALANCE_FIRINGS) / (counts[SPENT] + BALANCE_FIRINGS)
+    target *= min(max(balance, 1.0 / BALANCE_MOST), BALANCE_MOST)
+    line = score_at(target, counts, tail)
     return min(max(line, LOWEST * usual), HIGHEST * usual)

@@ -9,11 +9,20 @@ import pytest
 
 from aiops.detectors.normality_cohort import BASE, RATE, STEEPNESS, init_cohort, tail_of
 from aiops.kernels.normality_cohort import (
+    ALLOWED,
+    BALANCE_MOST,
+    EXPOSURE,
+    HIGHEST,
+    LEAST_DAYS,
     LEVELS,
+    LOWEST,
     MEMBERS,
     PER_DOUBLING,
+    SLOTS_OF_COUNTS,
+    SPENT,
     UNKNOWN,
     CohortMemory,
+    Loan,
     fold_day,
     group_members,
     lend,
@@ -129,25 +138,32 @@ def test_the_order_of_members_does_not_matter():
     np.testing.assert_array_equal(one.profile, other.profile)
 
 
-def test_a_day_is_folded_in_and_an_epidemic_counts_no_more_than_a_bad_day():
+@pytest.mark.parametrize("line", [BASE, 1.3 * BASE, 100.0 * BASE])
+def test_a_day_is_folded_in_and_an_epidemic_counts_no_more_than_a_bad_day(line):
     rng = np.random.default_rng(1)
     tail = tail_of(100.0)
-    counts = np.append(rng.poisson(50.0 * 0.8 ** np.arange(LEVELS)), 5000.0).astype(np.float64)
-    today = np.append(rng.poisson(500.0 * 0.9 ** np.arange(LEVELS)), 1000.0).astype(np.float64)
-    expected, exposure = oracle.folded(
-        (today[:-1].tolist(), 1000.0), (counts[:-1].tolist(), 5000.0), LINES, BASE, RATE, STEEPNESS
-    )
-    fold_day(today, counts, tail)
-    np.testing.assert_allclose(counts, [*expected, exposure], rtol=1e-12)
-    assert (counts[:-1] < today[:-1]).all()
+    counts = np.append(rng.poisson(50.0 * 0.8 ** np.arange(LEVELS)), [5000.0, 30.0, 20.0])
+    today = np.append(rng.poisson(500.0 * 0.9 ** np.arange(LEVELS)), 1000.0)
+    prior = [RATE * math.exp(-STEEPNESS * (score - BASE)) for score in LINES]
+    expected = oracle.folded(today.tolist(), counts.tolist(), line, LINES, prior, tail.target * 0.5)
+    folded = counts.copy()
+    fold_day(today.astype(np.float64), folded, line, 0.5, tail)
+    np.testing.assert_allclose(folded, expected, rtol=1e-12)
+    assert (folded[:LEVELS] < today[:LEVELS]).all()
+
+
+def test_a_day_on_which_nobody_was_watched_teaches_nothing():
+    counts = np.arange(SLOTS_OF_COUNTS, dtype=np.float64)
+    fold_day(np.zeros(EXPOSURE + 1), counts, 5.0, 1.0, tail_of(10.0))
+    np.testing.assert_array_equal(counts, np.arange(SLOTS_OF_COUNTS))
 
 
 def counts_of(rate_at, days):
     """Return firings by level of a series whose firings a day at a line are known."""
-    return np.array([*(days * rate_at(line) for line in LINES), days])
+    return np.array([*(days * rate_at(line) for line in LINES), days, 0.0, 0.0])
 
 
-@pytest.mark.parametrize("scale", [1.5, 2.5, 4.0])
+@pytest.mark.parametrize("scale", [0.15, 0.4, 0.8])
 @pytest.mark.parametrize("budget", [1000.0, 100.0, 10.0, 1.0])
 def test_the_line_is_where_a_known_tail_meets_the_budget(scale, budget):
     """An exponential tail that was watched for 20,000 days, also beyond what has ever fired."""
@@ -160,18 +176,32 @@ def test_the_line_is_where_a_known_tail_meets_the_budget(scale, budget):
 def test_without_experience_the_line_is_the_prior_and_it_moves_within_bounds():
     tail = tail_of(100.0)
     usual = BASE + math.log(RATE / tail.target) / STEEPNESS
-    assert line_of(np.zeros(LEVELS + 1), 1.0, tail) == pytest.approx(usual, rel=0.05)
-    always = line_of(np.full(LEVELS + 1, 1e6), 1.0, tail)
-    never = line_of(np.array([*[0.0] * LEVELS, 1e9]), 1.0, tail)
-    assert always == pytest.approx(4.0 * usual)
-    assert 0.25 * usual <= never < usual
+    assert line_of(np.zeros(SLOTS_OF_COUNTS), 1.0, tail) == pytest.approx(usual, rel=0.05)
+    always = line_of(np.append(np.full(LEVELS, 1e6), [1e6, 0.0, 0.0]), 1.0, tail)
+    never = line_of(np.append(np.zeros(LEVELS), [1e9, 0.0, 0.0]), 1.0, tail)
+    slow = line_of(counts_of(lambda s: math.exp(-(s - BASE) / 5.0), 20_000.0), 1.0, tail)
+    assert usual < slow < always + 1.0 < HIGHEST * usual
+    assert LOWEST * usual <= never < usual
+
+
+def test_what_was_fired_too_much_is_made_up_for_within_bounds():
+    tail = tail_of(100.0)
+    counts = counts_of(lambda s: 2.0 * math.exp(-(s - BASE)), 20_000.0)
+    lines = []
+    for spent in (0.0, 20.0, 50.0, 1e6):
+        counts[SPENT], counts[ALLOWED] = spent, 50.0
+        lines.append(line_of(counts, 1.0, tail))
+    even = line_of(counts_of(lambda s: 2.0 * math.exp(-(s - BASE)), 20_000.0), 1.0, tail)
+    assert lines == sorted(lines)
+    assert lines[2] == pytest.approx(even)
+    assert lines[-1] == pytest.approx(even + math.log(BALANCE_MOST), rel=0.02)
 
 
 def test_a_smaller_budget_never_lowers_the_line():
     rng = np.random.default_rng(5)
     for _ in range(50):
         shape = np.sort(rng.gamma(0.3, 50.0, LEVELS))[::-1]
-        counts = np.append(np.floor(shape), rng.uniform(1.0, 5000.0))
+        counts = np.append(np.floor(shape), [rng.uniform(1.0, 5000.0), 0.0, 0.0])
         lines = [line_of(counts, 1.0, tail_of(budget)) for budget in (1e4, 1e3, 1e2, 10.0, 1.0)]
         assert lines == sorted(lines)
 
@@ -185,34 +215,41 @@ def test_parts_of_a_device_share_its_budget():
         seal_firings(start, member, root.astype(np.int32), everybody, True, tail_of(100.0), memory)
     assert (parts.line > alone.line).all()
     np.testing.assert_allclose(
-        parts.line, line_of(np.append(np.zeros(LEVELS), n / 24.0), 0.25, tail_of(100.0)), rtol=1e-5
+        parts.line,
+        line_of(np.append(np.zeros(LEVELS), [n / 24.0, 0, 0]), 0.25, tail_of(100.0)),
+        rtol=1e-2,
     )
 
 
 def test_a_newcomer_is_lent_what_its_cohort_has():
     rng = np.random.default_rng(2)
-    n, unit = 20, 16
-    moments = rng.gamma(4.0, 1.0, (n, 3)).astype(np.float32)
+    n = 20
+    loan = Loan(seen=1, level=3, short=2, spread=0, interval=1, parts=16.0, unit=16, full=65_000)
+    column = np.array([4, 0])
+    moments = rng.gamma(4.0, 1.0, (n, 5)).astype(np.float32)
+    moments[:, 0] = rng.uniform(500.0, 700.0, n)  # the interval, seconds
     tails = np.sort(rng.integers(0, 900, (n, 2, 5)), axis=2)[:, :, ::-1].astype(np.uint16)
+    largest = rng.integers(0, 255, (n, 2)).astype(np.uint8)
+    hours = rng.integers(-127, 127, (n, 24)).astype(np.int8)
+    seen = np.full((n, 2), 3, dtype=np.uint16)
     group = (np.arange(n) % 2).astype(np.int32)
     start, member = np.zeros(3, dtype=np.int64), np.zeros(n, dtype=np.int32)
     group_members(group, 2, start, member)
     new, lends = np.zeros(n, dtype=np.bool_), np.ones(n, dtype=np.bool_)
-    new[4], lends[[1, 3, 5]] = True, False  # the odd ones have seven lenders: too few
-    new[7] = True
-    seen, column = np.full(n, 3), np.array([0, 2])
-    before = moments.copy(), tails.copy()
-    lend(start, member, new, lends, seen, column, moments, tails, unit)
+    new[[4, 7]], lends[[1, 3, 5]] = True, False  # of the odd ones, too few lend
+    arrays = moments, tails, largest, hours, seen
+    before = [array.copy() for array in arrays]
+    lend(50, start, member, new, lends, column, *arrays, loan)
     lenders = [i for i in range(n) if group[i] == 0 and i != 4]
-    spread, tail = oracle.lent(
-        before[0][lenders].tolist(), before[1][lenders].tolist(), before[0][4].tolist(),
-        before[1][4].tolist(), 3, (0, 2), unit,
+    told = oracle.lent(
+        50, [[array[i].tolist() for array in before] for i in lenders],
+        [array[4].tolist() for array in before], column.tolist(), loan,
     )  # fmt: skip
-    np.testing.assert_allclose(moments[4], spread, rtol=1e-6)
-    assert tails[4].tolist() == tail
+    for array, expected in zip(arrays, told, strict=True):
+        np.testing.assert_allclose(array[4], expected, rtol=1e-5)
     untouched = np.arange(n) != 4
-    np.testing.assert_array_equal(moments[untouched], before[0][untouched])
-    np.testing.assert_array_equal(tails[untouched], before[1][untouched])
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array[untouched], old[untouched])
 
 
 def test_the_exposure_of_a_day_of_many_is_kept():
@@ -220,9 +257,9 @@ def test_the_exposure_of_a_day_of_many_is_kept():
     memory, (start, member) = memory_of(n), one_cohort(n)
     root, everybody = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.bool_)
     for hour in range(48):
-        seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(100.0), memory)
-    kept = n * (1.0 + math.exp(-1.0 / 14.0))
-    assert memory.counted.ravel()[LEVELS] == pytest.approx(kept, rel=1e-5)
+        seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(1000.0), memory)
+    kept = n * (1.0 + math.exp(-1.0 / LEAST_DAYS))
+    assert memory.counted.ravel()[EXPOSURE] == pytest.approx(kept, rel=1e-5)
     assert not memory.today.any()
 
 
@@ -236,7 +273,7 @@ def test_the_rule_fires_as_often_as_the_budget_allows_whatever_the_scores_are():
     scale, x, fired = np.exp(0.3 * rng.standard_normal(n)), rng.standard_normal(n), 0
     for hour in range(24 * days):
         x = 0.8 * x + 0.6 * rng.standard_normal(n)
-        score = 3.0 * scale * x * x
+        score = 0.7 * scale * x * x
         score_against_line(device, everybody, score, BASE, memory.line, memory.level, memory.fired)
         fired += int(np.count_nonzero(~firing & (score >= 1.0))) if hour >= 24 * 15 else 0
         firing = (firing & (score >= 0.8)) | (score >= 1.0)

@@ -103,27 +103,53 @@ def sealed(hours, members):
     return common, spread
 
 
-def folded(today, counts, scores, base, rate, steepness):
-    """Return counts and exposure after a day: [firings by level], exposure."""
-    (fired, days), (before, exposure) = today, counts
-    keep = math.exp(-1.0 / 14.0)
+def believed(fired, expected):
+    return min(fired, 3.0 * expected + 3.0 * math.sqrt(expected) + 1.0)
+
+
+def folded(today, counts, line, scores, prior, target):
+    """Return firings by level, exposure, fired and allowed, after a day is added to them."""
+    *fired, days = today
+    *before, exposure, spent, allowed = counts
+    keep = math.exp(-1.0 / min(max(8.0 / (target * days), 3.0), 7.0))
     after = []
-    for n, old, score in zip(fired, before, scores, strict=True):
-        prior = 50.0 * rate * math.exp(-steepness * (score - base))
-        expected = (old + prior) / (exposure + 50.0) * days
-        after.append(keep * old + min(n, 3.0 * expected + 3.0))
-    return after, keep * exposure + days
+    for n, old, usual in zip(fired, before, prior, strict=True):
+        expected = (old + 2.0 * usual) / (exposure + 2.0) * days
+        after.append(keep * old + believed(n, expected))
+    of_balance = math.exp(-1.0 / 7.0)
+    octaves = [math.log2(score) for score in scores]
+    place = min(max(math.log2(line), octaves[0]), octaves[-1])
+    under = max(j for j in range(len(scores) - 1) if octaves[j] <= place + 1e-12)
+    part = (place - octaves[under]) / (octaves[under + 1] - octaves[under])
+    at_line = (1.0 - part) * fired[under] + part * fired[under + 1]
+    spent = of_balance * spent + believed(at_line, target * days)
+    allowed = of_balance * allowed + target * days
+    return [*after, keep * exposure + days, spent, allowed]
 
 
-def lent(moments, tails, own_moments, own_tails, seen, columns, unit):
-    """Return moments and tails of a newcomer after its cohort's members have lent it theirs."""
-    spread = list(own_moments)
+def lower_median(values):
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def lent(hour, lenders, own, columns, loan):
+    """Return what a newcomer has after its cohort's members have lent it theirs.
+
+    Moments, tails, largest, hours and counts; of each lender, and its own.
+    """
+    moments, tails, largest, hours, counts = own
+    usual = {c: median(one[0][c] for one in lenders) for c in columns}
+    seen = counts[loan.seen]
+    weight = min(max(86_400.0 / usual[columns[loan.interval]], 16.0), 1000.0)
     for c in columns:
-        usual = median(row[c] for row in moments)
-        spread[c] = (seen * own_moments[c] + 8 * usual) / (seen + 8)
-    tail = [list(row) for row in own_tails]
-    for v, bins in enumerate(tail):
+        moments[c] = (seen * moments[c] + weight * usual[c]) / (seen + weight)
+    hours = [lower_median([one[3][h] for one in lenders]) for h in range(24)]
+    shift = hours[hour % 24] / loan.parts * moments[columns[loan.spread]]
+    moments[loan.level] -= shift
+    moments[loan.short] -= shift
+    for v, bins in enumerate(tails):
+        largest[v] = max(largest[v], lower_median([one[2][v] for one in lenders]))
         for b in range(len(bins)):
-            shares = sum(one[v][b] * 4096 // max(one[v][0], 1) for one in tails)
-            bins[b] += shares * 64 * unit // (len(tails) * 4096)
-    return spread, tail
+            shares = sum(one[1][v][b] * 4096 // max(one[1][v][0], 1) for one in lenders)
+            bins[b] += int(shares * weight) * loan.unit // (len(lenders) * 4096)
+    counts[loan.seen] = int(seen + weight)
+    return moments, tails, largest, hours, counts
