@@ -1,4 +1,4 @@
-"""Logs of a small fleet: regular lines, lines of chance, rare ones, errors, and faults on request."""
+"""Logs of a small fleet: regular lines and others, rare ones, errors, and faults on request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 START = 1_760_000_400 * 10**9  # a full hour
 DAY_S = 86_400
-WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike".split()
+WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo")
 
 FAULTS = {
     "error_burst": "link errors",

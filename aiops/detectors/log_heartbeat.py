@@ -14,10 +14,11 @@ from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast, Shar
 from aiops.errors import SettingsError
 from aiops.kernels.heartbeat import (
     FREE,
+    OCTAVES,
     SLOTS,
     HeartbeatMemory,
-    heartbeat_close,
     heartbeat_update,
+    most_overdue,
 )
 from aiops.kernels.rows import F8, I4, Scores, no_scores
 from aiops.telemetry.batch import TelemetryBatch
@@ -25,7 +26,6 @@ from aiops.telemetry.batch import TelemetryBatch
 SECOND_NS = 1_000_000_000
 DAY_S = 86_400.0
 MONTH_S = 365.25 / 12.0 * DAY_S
-OCTAVES = 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ class LogHeartbeat:
             typical_s=np.zeros(slots, dtype=np.float32),
             variance_s2=np.zeros(slots, dtype=np.float32),
             heard=np.zeros(n, dtype=np.int64),
-            missed=np.full(n, FREE, dtype=np.int32),
         )
 
     def update(self, memory: HeartbeatMemory, batch: TelemetryBatch) -> Scores:
@@ -97,18 +96,25 @@ class LogHeartbeat:
 
     def close(self, memory: HeartbeatMemory, epoch: Epoch) -> Scores | None:
         """Judge all devices; observed is the silence of a line, expected its interval, seconds."""
-        scores = no_scores(epoch.size)
-        if not epoch.size:
+        device = np.flatnonzero(memory.heard[: epoch.size]).astype(np.int32)
+        if not len(device):
             return None
-        allowed_s = np.full(epoch.size, np.nan)
-        forget_ns = int(self.forget_days * DAY_S * SECOND_NS)
-        heartbeat_close(memory, epoch.size, self.patience, forget_ns, scores.score, allowed_s)
-        judged = np.flatnonzero(memory.missed[: epoch.size] != FREE)
-        scores.observed[judged] = scores.score[judged] * allowed_s[judged]
-        scores.expected[judged] = memory.typical_s[judged, memory.missed[judged]]
-        was = (memory.heard[: epoch.size] > 0) & np.isnan(scores.score)
-        scores.score[was] = 0.0
+        scores = no_scores(epoch.size)
+        missed, ratio, allowed_s = self._overdue(memory, device)
+        scores.score[device] = ratio
+        scores.observed[device] = ratio * allowed_s
+        judged = missed != FREE
+        slot = device[judged], missed[judged]
+        scores.expected[slot[0]] = memory.typical_s[slot]
         return scores
+
+    def _overdue(self, memory: HeartbeatMemory, device: I4) -> tuple[I4, F8, F8]:
+        """Return slot, silence in multiples of what is allowed (0: none is regular), and that."""
+        missed = np.empty(len(device), dtype=np.int32)
+        ratio, allowed_s = np.zeros(len(device)), np.full(len(device), np.nan)
+        forget_ns = int(self.forget_days * DAY_S * SECOND_NS)
+        most_overdue(memory, device, self.patience, forget_ns, missed, ratio, allowed_s)
+        return missed, ratio, allowed_s
 
     def shared(self, memory: HeartbeatMemory, epoch: Epoch) -> Sequence[Shared]:
         """Return nothing."""
@@ -120,7 +126,7 @@ class LogHeartbeat:
 
     def evidence(self, memory: HeartbeatMemory, device: int) -> dict[str, float]:
         """Return the line that is most overdue, by its template's number, and its rhythm."""
-        slot = int(memory.missed[device])
+        slot = int(self._overdue(memory, np.array([device], dtype=np.int32))[0][0])
         if slot == FREE:
             return {"beats_seen": 0.0}
         return {
@@ -138,7 +144,7 @@ class LogHeartbeat:
         silent, typical = evidence["silent_s"], evidence["typical_interval_s"]
         return (
             f"A line that comes every {_lasting(typical)} has not come for {_lasting(silent)}, "
-            f"while others did:"
+            f"while others did."
         )
 
 

@@ -106,7 +106,6 @@ class LogNovelty:
             gravity=np.zeros(n, dtype=np.int8),
             peers=np.zeros(n, dtype=np.int32),
             reached=np.zeros((n, CLASSES, LEVELS), dtype=np.uint16),
-            score=np.full(n, np.nan),
         )
 
     def update(self, memory: NoveltyMemory, batch: TelemetryBatch) -> Scores:
@@ -133,14 +132,14 @@ class LogNovelty:
         within = np.flatnonzero(memory.began[:size])
         if not len(within):
             return None
-        over = (epoch.end - memory.episode[within] > self.quiet_h * 3600 * SECOND_NS) | (
-            epoch.end - memory.began[within] > self.spell_days * 86_400 * SECOND_NS
+        clock = memory.last[within]  # its own: who falls silent is not well again
+        over = (clock - memory.episode[within] > self.quiet_h * 3600 * SECOND_NS) | (
+            clock - memory.began[within] > self.spell_days * 86_400 * SECOND_NS
         )
         scores = no_scores(size)
         rate = self._rates(memory, epoch, within)
         score = (self.alarm_budget / 1000.0 / CLASSES / rate) ** 0.25
-        memory.score[within] = np.where(over, 0.0, score)
-        scores.score[within] = memory.score[within]
+        scores.score[within] = np.where(over, 0.0, score)
         scores.observed[within] = memory.episodes[within]
         scores.expected[within] = rate
         self._finish(memory, within[over])
@@ -274,7 +273,7 @@ class LogNovelty:
         more = int(evidence["new_templates"]) - 1
         text = f"Logs what it never did before ({kind}){again}; "
         text += f"{others or 'none'} of the others of its cohort did"
-        return text + (f"; {more} more new lines beside it:" if more else ":")
+        return text + (f"; {more} more new lines beside it." if more else ".")
 
 
 if TYPE_CHECKING:

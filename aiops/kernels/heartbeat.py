@@ -24,6 +24,8 @@ NARROWEST, WIDENING = 1.0 / 6.0, 1.5
 """Least spread of the tail, in typical intervals, and spread for each standard deviation."""
 JUDGED_BEATS = 8
 """After so many a line that is not regular gives its place to another."""
+OCTAVES = 64
+"""Typical intervals are told apart by powers of two, from 2^-32 s."""
 CUT = 6.0
 """An interval counts as no longer than the typical one and this many spreads."""
 
@@ -43,8 +45,6 @@ class HeartbeatMemory(NamedTuple):
     """[c, SLOTS] variance of it."""
     heard: I8
     """[c] time of the device's last line of any template, ns."""
-    missed: I4
-    """[c] slot that is most overdue, as the last epoch closed; `FREE`: none is judged."""
 
 
 @kernel
@@ -97,20 +97,26 @@ def heartbeat_update(
 
 
 @kernel
-def heartbeat_close(
-    memory: HeartbeatMemory, size: int, patience: F8, forget_ns: int, ratio: F8, allowed_s: F8
+def most_overdue(
+    memory: HeartbeatMemory,
+    device: I4,
+    patience: F8,
+    forget_ns: int,
+    missed: I4,
+    ratio: F8,
+    allowed_s: F8,
 ) -> None:
-    """Find for each of `size` devices the regular line that is most overdue.
+    """Find for each `device` [k] the regular line that is most overdue.
 
     A device's clock is its own log: what is judged is how long it has been saying other things.
-    `patience` [beats, SLOTS' worth of octaves] is unpacked by `octave`; `ratio` and `allowed_s`
-    [size] get the silence in multiples of what is allowed, and that. One that has been missing for
-    `forget_ns` is forgotten.
+    `missed` [k] gets the slot (`FREE`: none is judged), `ratio` its silence in multiples of what is
+    allowed, and `allowed_s` that. `patience` is [intervals seen, `OCTAVES`], flat: how many spreads
+    are allowed beyond the typical interval. A line that was missing for `forget_ns` is forgotten.
     """
-    octaves = 64
-    most = patience.shape[0] // octaves - 1
-    for i in range(size):
-        memory.missed[i] = FREE
+    most = patience.shape[0] // OCTAVES - 1
+    for k in range(device.shape[0]):
+        i = device[k]
+        missed[k] = FREE
         for s in range(SLOTS):
             typical = memory.typical_s[i, s]
             if memory.template[i, s] == FREE or typical <= 0.0:
@@ -124,11 +130,11 @@ def heartbeat_close(
             if memory.beats[i, s] <= JUDGED_BEATS or deviation > REGULAR * typical:
                 continue
             spread = max(WIDENING * deviation, NARROWEST * typical)
-            octave = min(max(math.frexp(typical)[1] + octaves // 2, 0), octaves - 1)
+            octave = min(max(math.frexp(typical)[1] + OCTAVES // 2, 0), OCTAVES - 1)
             intervals = min(memory.beats[i, s] - 1, most)
-            allowed = typical + patience[intervals * octaves + octave] * spread
+            allowed = typical + patience[intervals * OCTAVES + octave] * spread
             found = silent_ns * 1e-9 / allowed
-            if memory.missed[i] == FREE or found > ratio[i]:
-                memory.missed[i] = s
-                ratio[i] = found
-                allowed_s[i] = allowed
+            if missed[k] == FREE or found > ratio[k]:
+                missed[k] = s
+                ratio[k] = found
+                allowed_s[k] = allowed

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8, I1, I4, I8
+from aiops.kernels.rows import I1, I4, I8
 
 U1: TypeAlias = npt.NDArray[np.uint8]
 U2: TypeAlias = npt.NDArray[np.uint16]
@@ -49,8 +49,6 @@ class NoveltyMemory(NamedTuple):
     """[c] other devices of the cohort that had shown its first template."""
     reached: U2
     """[c, CLASSES, LEVELS] spells that are over, by the gravest class and each level reached."""
-    score: F8
-    """[c] as the last epoch closed; NaN: no spell yet."""
 
 
 @kernel

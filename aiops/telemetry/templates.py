@@ -101,7 +101,7 @@ class Templates:
     def quote(self, template: int) -> str:
         """Return a template and an example of it, for people."""
         example = self.examples[template]
-        said = f"“{shown(self.text(template))}”"
+        said = f"The line: “{shown(self.text(template))}”"
         return f"{said}, as in “{example}”." if example else f"{said}."
 
     def assign(self, lines: pa.Array, scope: I4 | None = None, scopes: Sequence[str] = ()) -> I4:
