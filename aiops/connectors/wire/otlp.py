@@ -30,6 +30,7 @@ from aiops.connectors.wire.messages import Shape, shape_of
 from aiops.connectors.wire.naming import excess
 from aiops.connectors.wire.otlp_attributes import Room, Series, Spelling, text_of
 from aiops.errors import PayloadError, TooLarge
+from aiops.telemetry.open_metrics import may_be_open
 
 NO_DEVICE = "no device: set the resource attribute host.name (or device.id, host.id, k8s.node.name)"
 TOO_LATE = "a time beyond what nanoseconds can count"
@@ -39,6 +40,8 @@ NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 METRICS, LOGS = shape_of(ExportMetricsServiceRequest), shape_of(ExportLogsServiceRequest)
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 TS_END = 1 << 63
+TOTAL = "_total"
+"""How the name of a counter ends; OpenTelemetry, "Prometheus and OpenMetrics Compatibility"."""
 _CUMULATIVE, _NUMBERS = frozenset({"gauge", "summary"}), frozenset({"gauge", "sum"})
 POINTS_MAX = 1 << 16
 """Of one body, with its resources, scopes, metrics and quantiles."""
@@ -55,7 +58,8 @@ MESSAGE = 1000
 def decode_metrics(body: bytes, recv_ns: int, limits: Limits, json: bool = False) -> Decoded:
     """Decode an ``ExportMetricsServiceRequest``.
 
-    A gauge's or a sum's point is a reading; what a delta counts since the last one has the label
+    A gauge's or a sum's point is a reading. A sum that only grows, and that nobody knows, has its
+    name end in `TOTAL`, as in Prometheus; what a delta counts since the last one has the label
     ``aggregation_temporality = delta``. A histogram is ``NAME.count`` and ``NAME.sum``; a summary
     those, and a reading per ``quantile``. Points flagged as having no recorded value say only that
     a series ended: they are neither taken nor refused. A point without a time is of `recv_ns`.
@@ -164,6 +168,8 @@ class _Points:
         """Take the points of a metric's data, which is of a `kind`."""
         delta = kind not in _CUMULATIVE and data.aggregation_temporality == DELTA
         more = (("aggregation_temporality", "delta"),) if delta else ()
+        if kind == "sum" and data.is_monotonic and not delta and may_be_open(name):
+            name = name if name.endswith(TOTAL) else name + TOTAL
         if kind in _NUMBERS:
             self._numbers(name, points, more)
         else:

@@ -110,6 +110,21 @@ def test_what_is_a_delta_says_so(kind, temporality, label):
     assert json.loads(row["labels"]).get("aggregation_temporality") == label
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "called"),
+    [
+        ("jobs.done", {"isMonotonic": True, "aggregationTemporality": 2}, "jobs.done_total"),
+        ("jobs_total", {"isMonotonic": True, "aggregationTemporality": 2}, "jobs_total"),
+        ("jobs.done", {"isMonotonic": True, "aggregationTemporality": 1}, "jobs.done"),
+        ("jobs.open", {"aggregationTemporality": 2}, "jobs.open"),
+        ("system.disk.io", {"isMonotonic": True, "aggregationTemporality": 2}, "system.disk.io"),
+    ],
+)
+def test_a_sum_that_only_grows_and_that_nobody_knows_is_named_as_a_counter(name, told, called):
+    (row,) = rows(taken({"name": name, "sum": {"dataPoints": [{"asInt": "3"}], **told}}))
+    assert row["metric"] == called
+
+
 @pytest.mark.parametrize("kind", ["histogram", "exponentialHistogram"])
 def test_a_histogram_is_its_count_and_its_sum(kind):
     points = [{"count": "4", "sum": 10.5, "min": 1, "max": 9}, {"count": "2"}]
