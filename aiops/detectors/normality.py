@@ -26,7 +26,7 @@ from aiops.kernels.normality import (
 )
 from aiops.kernels.rows import F8, I8, Rows, Scores, no_scores
 from aiops.telemetry.batch import TelemetryBatch
-from aiops.telemetry.vocabulary import VOCABULARY
+from aiops.telemetry.vocabulary import describe
 
 SHAPE: dict[str, float] = {
     "per_s": 1.0 / (4.0 * 86_400.0),
@@ -117,8 +117,7 @@ class Normality:
     @property
     def is_counter(self) -> bool:
         """Say whether the metric only grows, so that its rate is watched."""
-        known = VOCABULARY.get(self.metric)
-        return self.metric.endswith("_total") if known is None else known.kind == "counter"
+        return describe(self.metric).kind == "counter"
 
     @cached_property
     def settings(self) -> NormalitySettings:
@@ -141,6 +140,7 @@ class Normality:
             moments=np.zeros((n, MOMENTS), dtype=np.float32),
             counts=np.zeros((n, COUNTS), dtype=np.uint16),
             tails=np.zeros((n, TAILS, BINS), dtype=np.uint16),
+            largest=np.zeros((n, TAILS), dtype=np.uint16),
             hours=np.zeros((n, HOURS), dtype=np.int8),
             surprise=np.zeros((n, len(VIEWS)), dtype=np.uint8),
             **init_cohort(n, self.alarm_budget),

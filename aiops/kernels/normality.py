@@ -26,7 +26,7 @@ VIEWS = ("level", "jump", "shift", "roughness", "residual", "season", "gap", "co
 LEVEL, JUMP, SHIFT, ROUGH, RESIDUAL, SEASON, GAP, COHORT, DRIFT = range(len(VIEWS))
 TAILS = 8
 """The first so many views learn the distribution of their statistic."""
-BINS = 10
+BINS = 11
 HOURS = 24
 
 MEAN, SPREAD, SHORT, LAST, STEP, STEP_NOW, AHEAD, AHEAD_SPREAD = range(8)
@@ -38,7 +38,7 @@ COUNTS = 4
 
 OCTAVE_BITS = 23
 OCTAVE = 1 << OCTAVE_BITS
-HALF, QUARTER = OCTAVE_BITS - 1, OCTAVE_BITS - 2
+HALF, EIGHTH = OCTAVE_BITS - 1, OCTAVE_BITS - 3
 """Widths of bins, as powers of two of 2^-23 octaves."""
 MAGNITUDE = 0x7FFFFFFF
 DECADES = np.float32(math.log10(2.0) / OCTAVE)
@@ -47,8 +47,21 @@ ONE_SAMPLE = 16
 """What a sample counts in a tail, so that it can be halved four times before it is forgotten."""
 FULL = 65_000
 """A tail in which samples count so much is halved: half of 4,000 samples."""
+MARK_BITS = OCTAVE_BITS - 4
+"""Sixteenths of an octave."""
+FORGOTTEN = 8
+"""By so many of them the largest statistic is forgotten when a tail is halved."""
 TINY = np.float32(1e-30)
-ZERO, ONE, HALF_OF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
+PER_DITHER = np.float32(1.0 / 65_536.0)
+ONE_ROW = np.float32(ONE_SAMPLE)
+MOST_SAID = np.float32(255.0)
+NEVER = -(1 << 40)
+OF_ONE = 127 << OCTAVE_BITS
+LEAK = np.float32(1.0 / 32.0)
+"""Of what lies beyond the clip so much counts, so that a spread of nothing can grow."""
+HUGE = np.float32(3e38)
+OF_SPREAD = np.float32(1.0 / 16.0)
+ZERO, ONE, TWO, HALF_OF = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(0.5)
 FREE_ROWS = np.float32(16.0)
 """So many first rows are learnt from as they are, and their scores fade in."""
 SEEN_MOST = 65_535
@@ -79,6 +92,8 @@ class NormalityMemory(NamedTuple):
     """[c, COUNTS] values seen, the day (since 1970), values of that day, days seen."""
     tails: U2
     """[c, TAILS, BINS] how often the statistic of a view was in the bin or above, decayed."""
+    largest: U2
+    """[c, TAILS] logarithm of the largest statistic of a view, sixteenths of an octave."""
     hours: I1
     """[c, HOURS] deviation from the level by hour of day (UTC), in sixteenths of a spread."""
     surprise: U1
@@ -150,81 +165,61 @@ def octaves(x: S) -> int:
 
 
 @kernel
-def surprise_of(at: int, width: int, tail: U2, settings: NormalitySettings) -> S:
-    """Return how surprising a statistic is, decades, and count it in its `tail` [BINS].
-
-    `at` is its logarithm over that of where the first bin begins; bins are 2^`width` wide. The
-    surprise is -log10 of the share of samples at or above it; beyond the largest bin seen it grows
-    with the logarithm of the statistic, ever more slowly, but without end.
-    """
-    at = max(at, 0)
-    b = at >> width
-    total = np.float32(tail[0])
-    above = ZERO
-    if b < BINS:
-        above = np.float32(tail[b])
-        if b + 1 < BINS:
-            more = np.float32(tail[b + 1])
-            share = np.float32(at & ((1 << width) - 1)) * np.float32(1.0 / (1 << width))
-            above += (more - above) * share
-    one = np.float32(ONE_SAMPLE)
-    seen = octaves(total + one)
-    surprise = np.float32(seen - octaves(above + one)) * DECADES
-    top = min(b, BINS - 1)
-    while top >= 0 and tail[top] == 0:
-        top -= 1
-    beyond = at - ((top + 1) << width)
-    if beyond > 0 and top >= 0:
-        e = np.float32(beyond) * OCTAVES * settings.slope
-        e *= min(np.float32(seen - octaves(one)) * DECADES, ONE)
-        surprise += settings.cap * e / (settings.cap + e)
-    for j in range(BINS):
-        tail[j] += ONE_SAMPLE if j <= b else 0
-    if tail[0] >= FULL:
-        for j in range(BINS):
-            tail[j] >>= 1
-    return surprise
-
-
-@kernel
 def within(x: S, most: S) -> S:
     """Return `x`, but no further from 0 than `most`."""
     return min(max(x, -most), most)
 
 
 @kernel
-def sided(x: S, settings: NormalitySettings) -> S:
+def sided(x: S, up: bool, down: bool) -> S:
     """Return `x`, or 0 if it lies on the side that does not count."""
-    if (x > ZERO and not settings.up) or (x < ZERO and not settings.down):
+    if (x > ZERO and not up) or (x < ZERO and not down):
         return ZERO
     return x
 
 
 @kernel
-def end_day(moments: F4, counts: U2, floor: S, settings: NormalitySettings) -> None:
+def end_day(i: int, moments: F4, counts: U2, floor: S, settings: NormalitySettings) -> None:
     """Take the mean of a day that is over into two cumulative sums of drift, and into the usual."""
-    mean = moments[DAY_SUM] / np.float32(counts[DAY_ROWS])
-    days = np.float32(counts[DAYS])
-    away = mean - moments[DAY_MEAN]
+    mean = moments[i, DAY_SUM] / np.float32(counts[i, DAY_ROWS])
+    days = np.float32(counts[i, DAYS])
+    away = mean - moments[i, DAY_MEAN]
     if days == ZERO:
-        moments[DAY_MEAN] = mean
-        counts[DAYS] = 1
+        moments[i, DAY_MEAN] = mean
+        counts[i, DAYS] = 1
         return
-    spread = max(moments[DAY_SPREAD], floor)
+    spread = max(moments[i, DAY_SPREAD], floor)
     z = ZERO
     if np.float32(abs(away)) >= settings.least:
-        z = sided(away / (GAUSSIAN * spread), settings) * days / (days + DAY_NEEDED)
+        z = (
+            sided(away / (GAUSSIAN * spread), settings.up, settings.down)
+            * days
+            / (days + DAY_NEEDED)
+        )
     z = within(z, settings.clip)
-    rise = settings.drift_keep * moments[RISE] + z - settings.drift_slack
-    fall = settings.drift_keep * moments[FALL] - z - settings.drift_slack
-    moments[RISE] = min(max(rise, ZERO), settings.drift_most)
-    moments[FALL] = min(max(fall, ZERO), settings.drift_most)
+    rise = settings.drift_keep * moments[i, RISE] + z - settings.drift_slack
+    fall = settings.drift_keep * moments[i, FALL] - z - settings.drift_slack
+    moments[i, RISE] = min(max(rise, ZERO), settings.drift_most)
+    moments[i, FALL] = min(max(fall, ZERO), settings.drift_most)
     weight = max(DAYS_LEARNT, ONE / (days + ONE))
     if days > DAY_NEEDED:
         away = within(away, settings.clip * spread)
-    moments[DAY_MEAN] += weight * away
-    moments[DAY_SPREAD] += weight * (np.float32(abs(away)) - moments[DAY_SPREAD])
-    counts[DAYS] = min(int(counts[DAYS]) + 1, DAYS_MOST)
+    moments[i, DAY_MEAN] += weight * away
+    moments[i, DAY_SPREAD] += weight * (np.float32(abs(away)) - moments[i, DAY_SPREAD])
+    counts[i, DAYS] = min(int(counts[i, DAYS]) + 1, DAYS_MOST)
+
+
+@kernel
+def begin(i: int, y: S, ts: int, moments: F4, counts: U2) -> None:
+    """Take the first value of a series."""
+    counts[i, SEEN] = 1
+    moments[i, MEAN] = y
+    moments[i, SHORT] = y
+    moments[i, LAST] = y
+    moments[i, AHEAD] = y
+    counts[i, DAY] = ts // DAY_NS
+    counts[i, DAY_ROWS] = 1
+    moments[i, DAY_SUM] = y
 
 
 @kernel
@@ -241,179 +236,196 @@ def normality_update(
 ) -> None:
     """Score the values [n] of `column`, in order, and learn them.
 
-    Writes `score` [n], what was `observed`
-    and `expected` [n], the latched `state` [n], and `views` [n, 9], surprises in decades; a `views`
-    of no rows is left alone.
+    Writes `score` [n], what was `observed` and `expected` [n], the latched `state` [n], and
+    `views` [n, 9], surprises in decades; a `views` of no rows is left alone.
     """
-    for g in range(rows.indptr.shape[0] - 1):
-        i = rows.device[rows.indptr[g]]
-        moments, counts, tails = memory.moments[i], memory.counts[i], memory.tails[i]
-        profile, surprise = memory.hours[i], memory.surprise[i]
-        for k in range(rows.indptr[g], rows.indptr[g + 1]):
-            value = column[k]
-            ts = rows.ts[k]
+    device, times = rows.device, rows.ts
+    origins, last, common_of, agreement_of = memory.origin, memory.ts, memory.common, memory.spread
+    moments, counts, tails, largest = memory.moments, memory.counts, memory.tails, memory.largest
+    hours, surprises = memory.hours, memory.surprise
+    watched, up, down, least = settings.views, settings.up, settings.down, settings.least
+    slope, cap = settings.slope, settings.cap
+    wide = views.shape[0] > 0
+    at = np.zeros(len(VIEWS), dtype=np.int64)
+    size = np.full(len(VIEWS), HUGE, dtype=np.float32)
+    width = np.full(TAILS, HALF, dtype=np.int64)
+    width[ROUGH] = EIGHTH
+    on = np.zeros(len(VIEWS), dtype=np.bool_)
+    for v in range(len(VIEWS)):
+        on[v] = watched[v]
+    for k in range(device.shape[0]):
+        i, ts, value = device[k], times[k], column[k]
+        before, start = last[i], origins[i]
+        known = math.isfinite(value) and (before == 0 or ts > before)
+        if known:
+            last[i] = ts
+            if settings.is_counter:
+                origins[i] = value
+                known = before != 0 and value >= start
+                value = (value - start) * 1e9 / np.float64(ts - before) if known else np.nan
+                start = 0.0
+            elif counts[i, SEEN] == 0:
+                origins[i] = value
+                start = value
+        y = np.float32(value - start)
+        if not known or counts[i, SEEN] == 0:
             score[k] = np.nan
             observed[k] = np.nan
             expected[k] = np.nan
             state[k] = np.nan
-            if not math.isfinite(value) or (memory.ts[i] != 0 and ts <= memory.ts[i]):
-                continue
-            before = memory.ts[i]
-            passed = np.float32(ts - before) * PER_NS
-            if settings.is_counter:
-                start = memory.origin[i]
-                memory.origin[i] = value
-                if before == 0 or value < start:
-                    memory.ts[i] = ts
-                    continue
-                value = (value - start) / np.float64(passed)
-            elif counts[SEEN] == 0:
-                memory.origin[i] = value
-            origin = 0.0 if settings.is_counter else memory.origin[i]
-            memory.ts[i] = ts
-            y = np.float32(value - origin)
-            if counts[SEEN] == 0:
-                counts[SEEN] = 1
-                moments[MEAN] = y
-                moments[SHORT] = y
-                moments[LAST] = y
-                moments[AHEAD] = y
-                counts[DAY] = ts // DAY_NS
-                counts[DAY_ROWS] = 1
-                moments[DAY_SUM] = y
-                continue
-            seen = np.float32(counts[SEEN])
-            fresh = ONE / (seen + ONE)
-            free = seen < FREE_ROWS
-            slow = max(min(max(passed * settings.per_s, settings.slowest), settings.fastest), fresh)
+            if known:
+                begin(i, y, ts, moments, counts)
+            continue
+        seen = np.float32(counts[i, SEEN])
+        fresh = ONE / (seen + ONE)
+        free = seen < FREE_ROWS
+        clip = HUGE if free else settings.clip
+        passed = np.float32(ts - before) * PER_NS
+        slow = max(min(max(passed * settings.per_s, settings.slowest), settings.fastest), fresh)
 
-            mean = moments[MEAN]
-            floor = settings.floor * np.float32(abs(np.float32(origin) + mean)) + TINY
-            spread = max(moments[SPREAD], floor)
-            away = y - mean
-            near = within(away, settings.clip * spread)
-            of_spread = octaves(spread)
+        mean = moments[i, MEAN]
+        floor = settings.floor * np.float32(abs(np.float32(start) + mean)) + TINY
+        spread = max(moments[i, SPREAD], floor)
+        of_spread = octaves(spread)
+        away = y - mean
 
-            step = y - moments[LAST]
-            usual_step = max(moments[STEP], floor)
-            short = moments[SHORT] + max(settings.short, fresh) * (mean + near - moments[SHORT])
-            step_now = moments[STEP_NOW] + max(settings.rough, fresh) * (
-                min(np.float32(abs(step)), settings.clip * usual_step) - moments[STEP_NOW]
-            )
-            of_step = octaves(usual_step)
-            rougher = octaves(max(step_now, floor)) - of_step
+        day = ts // DAY_NS
+        if day != counts[i, DAY]:
+            end_day(i, moments, counts, floor, settings)
+            counts[i, DAY] = day
+            counts[i, DAY_ROWS] = 0
+            moments[i, DAY_SUM] = ZERO
+        if counts[i, DAY_ROWS] < SEEN_MOST:
+            counts[i, DAY_ROWS] += 1
+            moments[i, DAY_SUM] += y
 
-            ahead = y - moments[AHEAD]
-            usual_ahead = max(moments[AHEAD_SPREAD], floor)
+        at[LEVEL] = octaves(sided(away, up, down)) - of_spread
+        size[LEVEL] = away
+        near = within(away, clip * spread)
+        near += (away - near) * LEAK
+        moments[i, MEAN] = mean + slow * near
+        moments[i, SPREAD] += slow * (np.float32(abs(near)) - moments[i, SPREAD])
 
-            slot_f = np.float32(np.float64(ts % DAY_NS) * SLOTS_PER_NS)
-            slot = min(int(slot_f), HOURS - 1)
-            after = slot_f - np.float32(slot)
-            slot_2 = slot + 1 if slot + 1 < HOURS else 0
-            step_of_profile = spread / PER_UNIT
-            usual_now = (
-                np.float32(profile[slot]) * (ONE - after) + np.float32(profile[slot_2]) * after
-            ) * step_of_profile
-            off_season = away - usual_now
-            usual_off = max(moments[SEASON_SPREAD], floor)
+        step = y - moments[i, LAST]
+        usual = max(moments[i, STEP], floor)
+        of_step = octaves(usual)
+        at[JUMP] = octaves(sided(step, up, down)) - of_step
+        size[JUMP] = step
+        step = np.float32(abs(step))
+        moments[i, LAST] = y
+        moments[i, STEP] += slow * (min(step, clip * usual) - moments[i, STEP])
 
-            interval = moments[INTERVAL]
-            common, agreement = memory.common[i], memory.spread[i]
+        now = moments[i, STEP_NOW]
+        now += max(settings.rough, fresh) * (min(step, TWO * settings.clip * usual) - now)
+        moments[i, STEP_NOW] = now
+        at[ROUGH] = abs(octaves(max(now, floor)) - of_step)
+        size[ROUGH] = now - usual
+
+        short = moments[i, SHORT]
+        short += max(settings.short, fresh) * (within(away, settings.clip * spread) + mean - short)
+        moments[i, SHORT] = short
+        at[SHIFT] = octaves(sided(short - mean, up, down)) - of_spread + 2 * OCTAVE
+        size[SHIFT] = short - mean
+
+        ahead = y - moments[i, AHEAD]
+        usual = max(moments[i, AHEAD_SPREAD], floor)
+        at[RESIDUAL] = octaves(sided(ahead, up, down)) - octaves(usual)
+        size[RESIDUAL] = ahead
+        ahead = within(ahead, clip * usual)
+        moments[i, AHEAD_SPREAD] += slow * (np.float32(abs(ahead)) - moments[i, AHEAD_SPREAD])
+        moments[i, AHEAD] += settings.follow * ahead
+
+        hour = np.float32(np.float64(ts - day * DAY_NS) * SLOTS_PER_NS)
+        slot = min(int(hour), HOURS - 1)
+        after = hour - np.float32(slot)
+        slot_2 = slot + 1 if slot + 1 < HOURS else 0
+        tick = spread * OF_SPREAD
+        in_season = (
+            np.float32(hours[i, slot]) * (ONE - after) + np.float32(hours[i, slot_2]) * after
+        )
+        in_season *= tick
+        off = away - in_season
+        usual = max(moments[i, SEASON_SPREAD], floor)
+        at[SEASON] = octaves(sided(off, up, down)) - octaves(usual)
+        size[SEASON] = off
+        off = within(off, clip * usual)
+        moments[i, SEASON_SPREAD] += slow * (np.float32(abs(off)) - moments[i, SEASON_SPREAD])
+        learnt = settings.learn_season * off / tick
+        dither = np.float32((ts // 1_000_000 * 2_654_435_761) & 0xFFFF) * PER_DITHER
+        moved = hours[i, slot] + math.floor(learnt * (ONE - after) + dither)
+        hours[i, slot] = min(max(moved, -PROFILE_MOST), PROFILE_MOST)
+        moved = hours[i, slot_2] + math.floor(learnt * after + dither)
+        hours[i, slot_2] = min(max(moved, -PROFILE_MOST), PROFILE_MOST)
+
+        usual = moments[i, INTERVAL]
+        at[GAP] = octaves(passed) - octaves(max(usual, TINY))
+        moments[i, INTERVAL] += max(slow, ONE / seen) * (min(passed, clip * usual) - usual)
+
+        common, agreement = common_of[i], agreement_of[i]
+        at[COHORT] = NEVER
+        if common != ZERO or agreement != ONE:
             apart = away - common * spread
+            size[COHORT] = apart
+            at[COHORT] = octaves(sided(apart, up, down)) - of_spread - octaves(agreement) + OF_ONE
 
-            day = ts // DAY_NS
-            if day != counts[DAY]:
-                end_day(moments, counts, floor, settings)
-                counts[DAY] = day
-                counts[DAY_ROWS] = 0
-                moments[DAY_SUM] = ZERO
-            if counts[DAY_ROWS] < SEEN_MOST:
-                counts[DAY_ROWS] += 1
-                moments[DAY_SUM] += y
-
-            total = ZERO
-            for v in range(9):
+        total = ZERO
+        for v in range(TAILS):
+            if at[v] == NEVER:
+                continue
+            a = max(at[v], 0)
+            w = width[v]
+            b = a >> w
+            above, more = ZERO, ZERO
+            if b < BINS:
+                above = np.float32(tails[i, v, b])
+            if b < BINS - 1:
+                more = np.float32(tails[i, v, b + 1])
+            above += (more - above) * np.float32(a & ((1 << w) - 1)) / np.float32(1 << w)
+            count = tails[i, v, 0]
+            rows_seen = octaves(np.float32(count) + ONE_ROW)
+            s = np.float32(rows_seen - octaves(above + ONE_ROW)) * DECADES
+            mark = a >> MARK_BITS
+            if mark > largest[i, v]:
+                beyond = np.float32(a - ((np.int64(largest[i, v]) + 1) << MARK_BITS)) * OCTAVES
+                beyond *= slope * min(np.float32(rows_seen - octaves(ONE_ROW)) * DECADES, ONE)
+                s += cap * beyond / (cap + beyond)
+                largest[i, v] = mark
+            for j in range(BINS):
+                tails[i, v, j] += ONE_SAMPLE if j <= b else 0
+            if count >= FULL:
+                for j in range(BINS):
+                    tails[i, v, j] >>= 1
+                largest[i, v] = max(int(largest[i, v]) - FORGOTTEN, 0)
+            if not on[v] or np.float32(abs(size[v])) < least:
                 s = ZERO
-                if v == LEVEL:
-                    x = sided(away, settings)
-                    s = surprise_of(octaves(x) - of_spread, HALF, tails[LEVEL], settings)
-                elif v == JUMP:
-                    x = sided(step, settings)
-                    s = surprise_of(octaves(x) - of_step, HALF, tails[JUMP], settings)
-                elif v == SHIFT:
-                    x = sided(short - mean, settings)
-                    at = octaves(x) - of_spread + 2 * OCTAVE
-                    s = surprise_of(at, HALF, tails[SHIFT], settings)
-                elif v == ROUGH:
-                    x = step_now - usual_step
-                    s = surprise_of(abs(rougher), QUARTER, tails[ROUGH], settings)
-                elif v == RESIDUAL:
-                    x = sided(ahead, settings)
-                    at = octaves(x) - octaves(usual_ahead)
-                    s = surprise_of(at, HALF, tails[RESIDUAL], settings)
-                elif v == SEASON:
-                    x = sided(off_season, settings)
-                    at = octaves(x) - octaves(usual_off)
-                    s = surprise_of(at, HALF, tails[SEASON], settings)
-                elif v == GAP:
-                    x = settings.least
-                    at = octaves(passed) - octaves(max(interval, TINY))
-                    s = surprise_of(at, HALF, tails[GAP], settings)
-                elif v == COHORT:
-                    x = sided(apart, settings)
-                    if common == ZERO and agreement == ONE:
-                        x = ZERO
-                    else:
-                        at = octaves(x) - of_spread - (octaves(agreement) - octaves(ONE))
-                        s = surprise_of(at, HALF, tails[COHORT], settings)
-                else:
-                    x = settings.least
-                    s = settings.drift_weight * max(moments[RISE], moments[FALL])
-                if not settings.views[v] or np.float32(abs(x)) < settings.least:
-                    s = ZERO
-                total += s
-                surprise[v] = int(min(s * PER_UNIT + HALF_OF, np.float32(255.0)))
-                if views.shape[0]:
-                    views[k, v] = s
-            if free:
-                total *= seen / FREE_ROWS
+            total += s
+            surprises[i, v] = int(min(s * PER_UNIT + HALF_OF, MOST_SAID))
+            if wide:
+                views[k, v] = s
+        s = ZERO
+        if on[DRIFT]:
+            s = settings.drift_weight * max(moments[i, RISE], moments[i, FALL])
+        total += s
+        surprises[i, DRIFT] = int(min(s * PER_UNIT + HALF_OF, MOST_SAID))
+        if wide:
+            views[k, DRIFT] = s
+        if free:
+            total *= seen / FREE_ROWS
+        if counts[i, SEEN] < SEEN_MOST:
+            counts[i, SEEN] += 1
 
-            moments[MEAN] = mean + slow * (away if free else near)
-            limit = np.float32(abs(away if free else near))
-            moments[SPREAD] += slow * (limit - moments[SPREAD])
-            limit = np.float32(abs(step))
-            if not free:
-                limit = min(limit, settings.clip * usual_step)
-            moments[STEP] += slow * (limit - moments[STEP])
-            moments[STEP_NOW] = step_now
-            moments[SHORT] = short
-            moments[LAST] = y
-            limit = ahead if free else within(ahead, settings.clip * usual_ahead)
-            moments[AHEAD_SPREAD] += slow * (np.float32(abs(limit)) - moments[AHEAD_SPREAD])
-            moments[AHEAD] += settings.follow * limit
-            limit = off_season if free else within(off_season, settings.clip * usual_off)
-            moments[SEASON_SPREAD] += slow * (np.float32(abs(limit)) - moments[SEASON_SPREAD])
-            # Rounding is dithered by the time, so that what is less than a step is learnt, too.
-            dither = np.float32((ts // 1_000_000 * 2_654_435_761) & 0xFFFF) * np.float32(1 / 65536)
-            learnt = settings.learn_season * limit / step_of_profile
-            more = math.floor(learnt * (ONE - after) + dither)
-            profile[slot] = min(max(int(profile[slot]) + more, -PROFILE_MOST), PROFILE_MOST)
-            more = math.floor(learnt * after + dither)
-            profile[slot_2] = min(max(int(profile[slot_2]) + more, -PROFILE_MOST), PROFILE_MOST)
-            limit = passed if free else min(passed, settings.clip * interval)
-            moments[INTERVAL] = interval + max(slow, ONE / seen) * (limit - interval)
-            counts[SEEN] = min(int(counts[SEEN]) + 1, SEEN_MOST)
-
-            smooth = moments[SMOOTH] + settings.smooth * (total - moments[SMOOTH])
-            moments[SMOOTH] = smooth
-            usual = moments[USUAL]
-            score[k] = settings.unit * smooth / (settings.base + usual)
-            if smooth > usual:
-                usual += settings.adapt * settings.exceeded * min(smooth - usual, ONE)
-            else:
-                usual -= settings.adapt * (ONE - settings.exceeded)
-            moments[USUAL] = max(usual, ZERO)
-            moments[LATCHED] = max(settings.latch * moments[LATCHED], total)
-            state[k] = moments[LATCHED]
-            observed[k] = value
-            expected[k] = origin + np.float64(mean + usual_now)
+        smooth = moments[i, SMOOTH]
+        smooth += settings.smooth * (total - smooth)
+        moments[i, SMOOTH] = smooth
+        usual = moments[i, USUAL]
+        score[k] = settings.unit * smooth / (settings.base + usual)
+        if smooth > usual:
+            usual += settings.adapt * settings.exceeded * min(smooth - usual, ONE)
+        else:
+            usual -= settings.adapt * (ONE - settings.exceeded)
+        moments[i, USUAL] = max(usual, ZERO)
+        latched = max(settings.latch * moments[i, LATCHED], total)
+        moments[i, LATCHED] = latched
+        state[k] = latched
+        observed[k] = value
+        expected[k] = start + np.float64(mean + in_season)
