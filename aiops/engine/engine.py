@@ -267,7 +267,7 @@ class Engine:
         Such a device neither fires nor clears; if it fires already, it goes on.
         """
         over = scores.score >= rule.line
-        if self.selection is None or not isinstance(rule.detector, EDetector) or not over.any():
+        if self.selection is None or not over.any() or not isinstance(rule.detector, EDetector):
             return np.ones(len(device), dtype=np.bool_)
         evidence = rule.detector.log_evidence(memory, epoch.size)
         selected = self.selection.select(evidence, rule.detector.bin_s)

@@ -11,7 +11,7 @@ import numpy as np
 from aiops.kernels.admission import group_rows, scatter_max
 from aiops.kernels.rows import B1, F8, I4, I8
 from aiops.telemetry.lines import LogLines
-from aiops.telemetry.normalised import OpenReadings, SparseColumn
+from aiops.telemetry.normalised import OpenReadings, SparseColumn, bounds
 
 Duplicate = tuple[I4, I8, F8]
 """Device, time and value of readings that shared their instant with another."""
@@ -211,7 +211,7 @@ def _slice(chunk: Chunk, a: int, b: int) -> Chunk:
         if rows is None:
             columns[name] = SparseColumn(None, value[a:b])
             continue
-        lo, hi = np.searchsorted(rows, (a, b))
+        lo, hi = bounds(rows, a, b)
         if lo < hi:
             columns[name] = SparseColumn((rows[lo:hi] - a).astype(np.int32), value[lo:hi])
     opened = None if chunk.open is None else chunk.open.cut(a, b)

@@ -49,6 +49,13 @@ class SparseColumn(NamedTuple):
     """[m] in the canonical unit; NaN: not reported."""
 
 
+def bounds(row: I4, start: int, stop: int) -> tuple[int, int]:
+    """Return where rows `start` to `stop` are in `row` [m], ascending."""
+    # Numbers of another type would have all of `row` copied into it.
+    lo, hi = np.searchsorted(row, np.array([start, stop], row.dtype)).tolist()
+    return lo, hi
+
+
 class OpenReadings(NamedTuple):
     """Readings [m] under names that nobody knows, in the order of their rows."""
 
@@ -89,7 +96,7 @@ class OpenReadings(NamedTuple):
 
     def cut(self, start: int, stop: int) -> OpenReadings:
         """Return the readings of rows `start` to `stop`, which become rows from 0 on."""
-        lo, hi = np.searchsorted(self.row, (start, stop))
+        lo, hi = bounds(self.row, start, stop)
         return self.take(slice(lo, hi), (self.row[lo:hi] - start).astype(np.int32))
 
     def moved(self, place: I8) -> OpenReadings:
@@ -160,5 +167,5 @@ def _cut(column: Encoded | None, start: int, stop: int) -> Encoded | None:
 def _cut_column(column: SparseColumn, start: int, stop: int) -> SparseColumn:
     if column.row is None:
         return SparseColumn(None, column.value[start:stop])
-    lo, hi = np.searchsorted(column.row, (start, stop))
+    lo, hi = bounds(column.row, start, stop)
     return SparseColumn((column.row[lo:hi] - start).astype(np.int32), column.value[lo:hi])
