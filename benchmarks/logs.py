@@ -31,11 +31,12 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from _logs_drain import Drain
+
 from aiops.alerts.rule import AlertRule
 from aiops.detectors import DETECTORS
 from aiops.engine.engine import Engine
 from aiops.telemetry.templates import Templates
-from _logs_drain import Drain
 
 CHOSEN_ON = ("Android", "HDFS", "Linux", "Proxifier")
 HELD_OUT = ("HPC", "Hadoop", "OpenSSH", "Spark")
