@@ -55,7 +55,8 @@ def detect(
         Pandas, polars, Arrow, a DuckDB relation: anything with ``__arrow_c_stream__``. Its rows
         may stand in any order: they are taken as a log took them, by receive time if they tell it.
     detectors
-        Detectors or names in `DETECTORS`, or a single one; all of them by default.
+        Detectors or names in `DETECTORS`, or a single one; by default all that run by themselves,
+        as in `Engine`.
     layout
         Column names that cannot be guessed, e.g. ``{"device": "serial", "time": "at"}``.
 
@@ -108,7 +109,8 @@ def played(
 
     Arguments and errors are those of `detect`, and settings those of `Engine`.
     """
-    engine = Engine([AlertRule(one) for one in _chosen(detectors)], layout=layout, **settings)
+    rules = None if detectors is None else [AlertRule(one) for one in _chosen(detectors)]
+    engine = Engine(rules, layout=layout, **settings)
     table = read_frame(frame)
     # Arrow cannot take rows of views, in which polars keeps its texts.
     table = pa.table([whole(column) for column in table.columns], names=table.column_names)
@@ -130,9 +132,7 @@ def _log_order(table: pa.Table, layout: Layout) -> I8:
     return np.argsort(at, kind="stable")
 
 
-def _chosen(detectors: Iterable[Named] | Named | None) -> list[Detector[Any]]:
-    if detectors is None:
-        detectors = DETECTORS
+def _chosen(detectors: Iterable[Named] | Named) -> list[Detector[Any]]:
     if isinstance(detectors, str) or not isinstance(detectors, Iterable):
         detectors = [detectors]
     return [detector for one in detectors for detector in _detectors(one)]
