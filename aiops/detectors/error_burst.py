@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,17 @@ LOOKS = 4.0
 """A window that slides gives so many chances for a false alarm as it is long, about."""
 COHORT_DAYS = 10.0
 """What is assumed of a cohort counts as so many days of one device."""
+
+_ERRORS = re.compile(
+    r"(^|[._])(err|errs|errors?|ecc|crash|crashes|panics?|oom_kills?|failures|faults)([._]|$)"
+)
+_NO_COUNT = re.compile(r"(ratio|rate|percent|pct|seconds|bytes|celsius)$")
+
+
+def counts_errors(name: str) -> bool:
+    """Say whether a metric is a counter of errors, by its name without labels."""
+    bare = name.partition("{")[0].lower()
+    return _ERRORS.search(bare) is not None and _NO_COUNT.search(bare) is None
 
 
 @dataclass(frozen=True)

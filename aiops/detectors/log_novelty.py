@@ -105,6 +105,7 @@ class LogNovelty:
             episodes=np.zeros(n, dtype=np.int32),
             gravity=np.zeros(n, dtype=np.int8),
             peers=np.zeros(n, dtype=np.int32),
+            rate=np.full(n, np.inf),
             reached=np.zeros((n, CLASSES, LEVELS), dtype=np.uint16),
         )
 
@@ -137,7 +138,8 @@ class LogNovelty:
             clock - memory.began[within] > self.spell_days * 86_400 * SECOND_NS
         )
         scores = no_scores(size)
-        rate = self._rates(memory, epoch, within)
+        rate = np.minimum(memory.rate[within], self._rates(memory, epoch, within))
+        memory.rate[within] = rate  # what is told of a spell is not taken back while it lasts
         score = (self.alarm_budget / 1000.0 / CLASSES / rate) ** 0.25
         scores.score[within] = np.where(over, 0.0, score)
         scores.observed[within] = memory.episodes[within]
@@ -241,6 +243,7 @@ class LogNovelty:
         memory.began[device] = 0
         memory.spell[device] = FREE
         memory.gravity[device] = 0
+        memory.rate[device] = np.inf
 
     def shared(self, memory: NoveltyMemory, epoch: Epoch) -> Sequence[Shared]:
         """Return nothing: what many devices begin to log is not rare, and so not new."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import I1, I4, I8
+from aiops.kernels.rows import F8, I1, I4, I8
 
 U1: TypeAlias = npt.NDArray[np.uint8]
 U2: TypeAlias = npt.NDArray[np.uint16]
@@ -47,6 +47,9 @@ class NoveltyMemory(NamedTuple):
     """[c] the gravest class of its lines."""
     peers: I4
     """[c] other devices of the cohort that had shown its first template."""
+    rate: F8
+    """[c] how often a month a healthy device has such a spell: the least that was said of this one;
+    inf: it is in none."""
     reached: U2
     """[c, CLASSES, LEVELS] spells that are over, by the gravest class and each level reached."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_tails_fall_and_never_stick_at_a_limit():
             log_clumped_tail(float(n), clump, 0.5, math.log(1e-4), math.log1p(-1e-4))
             for n in range(1, 390)
         ]
-        assert all(b < a for a, b in zip(tails, tails[1:], strict=False))
+        assert all(b < a for a, b in pairwise(tails))
         assert np.isfinite(tails).all()
 
 

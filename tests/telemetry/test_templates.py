@@ -124,7 +124,7 @@ LINES = st.lists(
                     "peer",
                     "10.0.0.1:22",
                 ]
-            ),  # fmt: skip
+            ),
             max_size=6,
         ),
     ),
