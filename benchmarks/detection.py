@@ -83,10 +83,9 @@ class RawText(argparse.RawDescriptionHelpFormatter):
 
 
 def measured(name: str, value: float, error: float) -> Figures:
-    """Return a figure with its standard error, if there is a number to give."""
-    if not math.isfinite(value) or not math.isfinite(error):
-        return {}
-    return {name: float(value), f"{name}_se": float(error)}
+    """Return a figure and its standard error, as far as there are numbers to give."""
+    both = {name: float(value), f"{name}_se": float(error)}
+    return {key: number for key, number in both.items() if math.isfinite(number)}
 
 
 def named(name: str, contender: str) -> str:
@@ -100,9 +99,11 @@ def contenders(options: argparse.Namespace) -> list[Contender]:
 
 
 def absent(folder: Path, arm: str) -> bool:
-    if not folder.is_dir():
-        print(f"skipped {arm}: {folder} is not there (set AIOPS_SHARED, or --{arm} DIR)")
-    return not folder.is_dir()
+    there = folder.is_dir() and any(folder.iterdir())
+    if not there:
+        what = "holds nothing" if folder.is_dir() else "is not there"
+        print(f"skipped {arm}: {folder} {what} (set AIOPS_SHARED, or --{arm} DIR)")
+    return not there
 
 
 # -- NAB ------------------------------------------------------------------------------------------
@@ -114,6 +115,9 @@ def nab_arm(options: argparse.Namespace) -> Figures:
         return {}
     series = data.read_nab(options.nab)
     windows = sum(len(one.events) for one in series)
+    if windows == 0:
+        print(f"skipped nab: no series of {options.nab} has a window")
+        return {}
     print(
         f"\nNAB: {len(series)} files, {windows} windows; held out: standard, fewer false, fewer "
         f"missed\n{'':>16}{'standard':>9}{'±files':>8}{'±halves':>8}{'low FP':>8}{'low FN':>8}"
@@ -163,22 +167,21 @@ def cloud_arm(options: argparse.Namespace) -> Figures:
     for one in contenders(options):
         judged[one.name] = one.judge(series)
     figures = volumes("cloud", series, judged, reach)
-    latched = [f"vus_pr_cloud_{name}" for name in beside.ALPHAS]
-    best = max((name for name in latched if name in figures), key=lambda name: figures[name])
-    figures |= measured("vus_pr_cloud_ewma", figures[best], figures[f"{best}_se"])
-    print(
-        f"the same by other buffers\n{'':>16}{'none':>8}{'24 rows':>9}{'100':>8}{'250 ranks':>11}"
-    )
-    for name in (OURS, best.removeprefix("vus_pr_cloud_")):
+    if "vus_pr_cloud" not in figures:
+        print("no series has an event")
+        return figures
+    best = max(beside.ALPHAS, key=lambda name: figures[f"vus_pr_cloud_{name}"])
+    theirs = (figures.get(f"vus_pr_cloud_{best}{end}", math.nan) for end in ("", "_se"))
+    figures |= measured("vus_pr_cloud_ewma", *theirs)
+    print(f"the same by other buffers\n{'':>16}{'none':>9}{'24 rows':>9}{'100':>9}{'by rank':>9}")
+    for name in (OURS, best):
         states = [said.state for said in judged[name]]
         by = {
             f"buffer_{rows}": mean_vus(series, states, [rows] * len(series))[0]
             for rows in (0, 24, 100)
         }
         by["ranks_250"] = mean_vus(series, states, reach, 250)[0]
-        print(
-            f"{name:>16}{by['buffer_0']:8.3f}{by['buffer_24']:9.3f}{by['buffer_100']:8.3f}{by['ranks_250']:11.3f}"
-        )
+        print(f"{name:>16}" + "".join(f"{value:9.3f}" for value in by.values()))
         suffix = "" if name == OURS else "_ewma"
         figures |= {f"vus_pr_cloud{suffix}_{key}": value for key, value in by.items()}
     return figures | events("cloud", series, judged, options)
@@ -198,7 +201,7 @@ def smd_arm(options: argparse.Namespace) -> Figures:
     figures = volumes("smd", series, judged, reach)
     for kind in ("machine", "asd"):
         of = [at for at, one in enumerate(series) if one.name.startswith(kind)]
-        if len(of) > 1:  # one alone has no error
+        if of:
             some = {name: [said[at] for at in of] for name, said in judged.items()}
             theirs = [series[at] for at in of], some, [reach[at] for at in of]
             figures |= volumes(f"smd_{kind}", *theirs)
@@ -246,6 +249,9 @@ def events(
     corpus: str, series: Sequence[Series], judged: Judged, options: argparse.Namespace
 ) -> Figures:
     """Return events found, delays and false alarms at a line from the other half of the series."""
+    if len(series) < 2:
+        print(f"{corpus}: one series alone has no other to take a line from")
+        return {}
     print(
         f"{corpus}: at a line with one false alarm in a device-week on the other half\n{'':>16}"
         f"{'found':>8}{'±':>7}{'rows':>7}{'p90':>7}{'minutes':>9}{'p90':>9}{'false/day':>11}{'±':>7}"
@@ -297,11 +303,10 @@ def half_seen(
 
 def ablation(options: argparse.Namespace) -> Figures:
     """Return what is left without each view."""
-    of_nab = data.read_nab(options.nab) if options.nab.is_dir() else []
-    of_cloud = data.read_cloud(options.cloud) if options.cloud.is_dir() else []
-    servers = data.read_smd(options.smd) if options.smd.is_dir() and not options.quick else []
+    of_nab = [] if absent(options.nab, "nab") else data.read_nab(options.nab)
+    of_cloud = [] if absent(options.cloud, "cloud") else data.read_cloud(options.cloud)
+    servers = [] if options.quick or absent(options.smd, "smd") else data.read_smd(options.smd)
     if not (of_nab or of_cloud or servers):
-        print("skipped the ablation: no series are there")
         return {}
     print(f"\nwithout a view\n{'':>16}{'nab':>8}{'cloud':>8}{'smd':>8}")
     figures: Figures = {}

@@ -76,8 +76,18 @@ def test_what_is_plainly_off_is_found_in_all_three(folders: Path) -> None:
     assert {f"{name}_se" for name in statistical} <= figures.keys()
 
 
+def test_a_server_alone_is_scored_and_its_error_left_out(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "machine-1.npz").write_bytes((folders / "smd" / "machine-1.npz").read_bytes())
+    said, figures = run("--only", "smd", "--smd", tmp_path)
+    assert figures["vus_pr_smd"] == figures["vus_pr_smd_machine"] > 0.1
+    assert "vus_pr_smd_se" not in figures
+    assert "one series alone has no other to take a line from" in said
+
+
 def test_absent_data_is_told_and_its_figures_are_left_out(tmp_path: Path) -> None:
-    places = [str(x) for arm in ("nab", "cloud", "smd") for x in (f"--{arm}", tmp_path / "none")]
+    (tmp_path / "empty").mkdir()
+    places = ["--nab", tmp_path / "none", "--cloud", tmp_path / "empty", "--smd", tmp_path / "none"]
     said, figures = run("--only", "nab", "cloud", "smd", "ablation", *places)
     assert figures == {}
-    assert said.count("is not there (set AIOPS_SHARED, or --") == 3
+    assert "none is not there (set AIOPS_SHARED, or --smd DIR)" in said
+    assert "empty holds nothing (set AIOPS_SHARED, or --cloud DIR)" in said
