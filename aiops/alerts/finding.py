@@ -143,6 +143,9 @@ class Incident:
     """Ids of the findings that opened or changed it."""
     devices: tuple[str, ...]
     """All devices in it now, sorted."""
+    cause: dict[str, Any] | None = None
+    """What is blamed: ``attributes`` with their values, how many ``devices`` are affected ``of``
+    how many that have them, the ``lift`` (null: only they are) and ``p``; None: nothing is."""
 
     @property
     def incident_id(self) -> str:

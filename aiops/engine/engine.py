@@ -31,6 +31,7 @@ from aiops.engine.forecasts import foretold
 from aiops.engine.step import Scored, Step, joined
 from aiops.engine.watch import Watch, Watched, watching
 from aiops.errors import CheckpointError, SettingsError
+from aiops.fleet.attributes import attributes_of
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
 from aiops.fleet.state import ClosedEpoch, FleetState
@@ -211,7 +212,8 @@ class Engine:
         self._realised.count(heeded, epoch.start, epoch.end, watched)
         if heeded:
             sizes = self._site_sizes(epoch)
-            incidents = self.grouping.group(heeded, self._opened, sizes, epoch.end)
+            shared = attributes_of(self.fleet.registry, self.inventory)
+            incidents = self.grouping.group(heeded, self._opened, sizes, epoch.end, shared)
         plan = self._place(epoch, batch)
         verdicts: Sequence[Verdict] = ()
         if incidents or heeded or (plan is not None and plan.moves):

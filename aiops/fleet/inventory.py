@@ -72,6 +72,8 @@ class Node:
     """Of memory."""
     egress_price_per_gb: float = 0.0
     """Of what leaves it, as clouds charge."""
+    attributes: dict[str, str] = field(default_factory=dict, hash=False)
+    """What it may share with others that fail: firmware, model, carrier, vendor."""
 
 
 @dataclass(frozen=True)
