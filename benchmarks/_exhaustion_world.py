@@ -49,16 +49,17 @@ def memory(
     onset: int = 30,
     restart_days: float = 45.0,
     shift_days: float = np.inf,
+    highest: float = 0.50,
 ) -> Readings:
-    """Return memory in use: base 25-50 %, a daily cycle of 2-6 %, noise, restarts, a leak.
+    """Return memory in use: a base, a daily cycle of 2-6 %, noise, restarts, a leak.
 
-    The noise has a deviation of 3-5 %, a correlation time of 6 to 48 hours, and 1 % of white noise
+    The base is from 25 % to `highest`. The noise has a deviation of 3-5 %, a correlation time of 6 to 48 hours, and 1 % of white noise
     on top. A restart, on average every `restart_days`, gives back what has leaked. Every
     `shift_days` what runs changes, and with it the base, by a normal jump with a deviation of 6 %.
     """
     hours = days * HOURS
     hour = np.arange(hours)
-    base = rng.uniform(0.25, 0.50, n)[:, None]
+    base = rng.uniform(0.25, highest, n)[:, None]
     cycle = rng.uniform(0.02, 0.06, n)[:, None]
     phase = rng.uniform(0.0, HOURS, n)[:, None]
     value = base + 0.5 * cycle * np.sin(2.0 * np.pi * (hour - phase) / HOURS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -143,6 +143,7 @@ class Exhaustion:
             "value": np.full((n, WINDOW), np.nan, dtype=np.float32),
             "outside": np.full((n, WINDOW if self.compares else 0), np.nan, dtype=np.float32),
             "outside_sum": np.zeros(n),
+            "ts": np.full(n, np.iinfo(np.int64).min),
         }
         for name in ("open_bin", "closed", "sealed", "judged"):
             arrays[name] = np.full(n, -1, dtype=np.int32)
@@ -275,15 +276,19 @@ WORDS = {
 }
 
 
-CREEPS: tuple[Exhaustion, ...] = (
-    Exhaustion(),
-    Exhaustion("process.open_files_ratio"),
-    Exhaustion("temperature.celsius", 85.0, compares=True, horizon_s=365.0 * DAY_S),
-    Exhaustion("battery.health_ratio", 0.8, "down", horizon_s=180.0 * DAY_S, bin_s=WEEK_S),
-    Exhaustion("net.rssi_dbm", -90.0, "down", horizon_s=180.0 * DAY_S),
-    Exhaustion("net.loss_ratio", 0.5),
+CREEPS: tuple[Exhaustion, ...] = tuple(
+    replace(creep, alarm_budget=1.0 / 6.0)
+    for creep in (
+        Exhaustion(),
+        Exhaustion("process.open_files_ratio"),
+        Exhaustion("temperature.celsius", 85.0, compares=True, horizon_s=365.0 * DAY_S),
+        Exhaustion("battery.health_ratio", 0.8, "down", horizon_s=180.0 * DAY_S, bin_s=WEEK_S),
+        Exhaustion("net.rssi_dbm", -90.0, "down", horizon_s=180.0 * DAY_S),
+        Exhaustion("net.loss_ratio", 0.5),
+    )
 )
-"""What creeps towards a limit in a fleet: the limits are those of most hardware."""
+"""What creeps towards a limit in a fleet: the limits are those of most hardware, and all of them
+together have one detector's alarm budget."""
 
 
 def _unit(metric: str) -> str:

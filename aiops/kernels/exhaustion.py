@@ -20,6 +20,8 @@ BREAKS = 6
 """Jumps at most that get a level of their own, the largest first..."""
 BREAK_SPREADS = 6.0
 """...which are changes so many spreads away from the usual change."""
+PLAIN = 2.5
+"""Standard errors by which a slope must be above 0 to be weighed; see `steepest`."""
 EDGE = 2
 """A jump that was not noticed has so many bins on either side, at least."""
 PEAK_SHARE = 1.0 / 14.0
@@ -49,12 +51,13 @@ def exhaustion_update(
         if math.isnan(value[k]):
             continue
         i = rows.device[k]
+        if rows.ts[k] <= memory.ts[i]:
+            continue
+        memory.ts[i] = rows.ts[k]
         b = rows.ts[k] // settings.bin_ns
         if memory.open_bin[i] < b:
             close_bin(i, memory, settings)
             memory.open_bin[i] = b
-        if memory.open_bin[i] > b or memory.closed[i] >= b:
-            continue  # that bin is full and judged
         p = min((rows.ts[k] - b * settings.bin_ns) // part_ns, PARTS - 1)
         count = min(memory.count[i, p] + 1, 255)
         old = memory.part[i, p] if count > 1 else 0.0
@@ -222,9 +225,10 @@ def recall_resets(i: int, n: int, t: F8, y: F8, broken: B1, memory: ExhaustionMe
 
 @kernel
 def steepest(t: F8, y: F8, c: F8, broken: B1, settings: ExhaustionSettings) -> float:
-    """Return the highest slope of a line through all since an onset, pieces between jumps apart.
+    """Return the highest clear slope of a line since an onset, pieces between jumps apart.
 
-    It is cheap, and rules out most devices.
+    Clear is what is `PLAIN` standard errors above 0 if neighbours were not correlated, which makes
+    a slope clearer than it is: it is cheap, and rules out most devices. -inf: none is clear.
     """
     n = t.shape[0]
     highest = -np.inf
@@ -232,7 +236,8 @@ def steepest(t: F8, y: F8, c: F8, broken: B1, settings: ExhaustionSettings) -> f
         begin = 0
         while t[begin] < onset:
             begin += 1
-        sxx, sxy, first = 0.0, 0.0, begin
+        sxx, sxy, syy = 0.0, 0.0, (n - begin) * settings.resolution**2
+        first, freedom = begin, n - begin - 1.0
         for j in range(begin + 1, n + 1):
             if j < n and not broken[j]:
                 continue
@@ -245,9 +250,13 @@ def steepest(t: F8, y: F8, c: F8, broken: B1, settings: ExhaustionSettings) -> f
             for k in range(first, j):
                 sxx += (t[k] - mean_t) ** 2
                 sxy += (t[k] - mean_t) * (y[k] - c[k] - mean_y)
+                syy += (y[k] - c[k] - mean_y) ** 2
             first = j
-        if sxx > 0.0:
-            highest = max(highest, sxy / sxx)
+            freedom -= 1.0
+        if sxx > 0.0 and freedom > 0.0 and sxy > 0.0:
+            error = (syy - sxy * sxy / sxx) / freedom / sxx
+            if sxy / sxx > PLAIN * math.sqrt(error):
+                highest = max(highest, sxy / sxx)
     return highest
 
 

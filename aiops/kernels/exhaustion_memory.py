@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aiops.kernels.rows import F8, I1, I4
+from aiops.kernels.rows import F8, I1, I4, I8
 
 F4: TypeAlias = npt.NDArray[np.float32]
 U1: TypeAlias = npt.NDArray[np.uint8]
@@ -16,6 +16,8 @@ U1: TypeAlias = npt.NDArray[np.uint8]
 class ExhaustionMemory(NamedTuple):
     """[devices] each; what goes towards the limit counts upwards (see ``direction``)."""
 
+    ts: I8
+    """Of the last reading, ns."""
     open_bin: I4
     """The bin that is being filled; -1: none yet."""
     part: F4

@@ -84,7 +84,7 @@ def chance_by(i: int, memory: ExhaustionMemory, settings: ExhaustionSettings, pa
             weights += weight
             level = memory.level[i] + tilt * z * slope_sd + h * math.sqrt(3.0) * level_sd
             again = max((room - memory.floor[i]) / pace, 1.0)
-            tries = math.expm1(min(resets * again, 50.0)) / resets
+            tries = max(math.expm1(min(resets * again, 50.0)) / resets - again, 1.0)
             alive, met, time, last = 1.0, 0.0, FIRST, 0.0
             for m in range(TIMES):
                 middle = 0.5 * (time + last)
@@ -94,7 +94,7 @@ def chance_by(i: int, memory: ExhaustionMemory, settings: ExhaustionSettings, pa
                 )
                 short = room - level - pace * middle - memory.away[i] * fades
                 over = 0.5 * math.erfc(short / (spread * math.sqrt(2.0)))
-                bins = (time - last) * (1.0 - rho)
+                bins = (time - last) * math.sqrt(1.0 - rho * rho)
                 stays = alive * math.exp(bins * math.log1p(-min(over, 1.0 - 1e-12)))
                 met += (alive - stays) * math.exp(-resets * middle)
                 alive = stays

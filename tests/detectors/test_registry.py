@@ -50,6 +50,7 @@ def stream(seed=0, n=400):
         "storage.pre_eol": np.ones(n),
         "storage.media_errors": np.floor(hours / 300.0),
         "storage.reallocated": 5.0 + np.floor(hours / 90.0),
+        "cpu.utilization_ratio": 0.2 + hours % 24.0 / 50.0 + hours % 7.0 / 100.0,
     }
     for column in columns.values():
         column[rng.random(n) < 0.33] = np.nan
