@@ -93,7 +93,7 @@ VOICES = {
     "flash_wear": (Fault("wear", "gw-0003", 2.0, days=40.0), 37.0),
     "reboot_drift": (Fault("reboots", "gw-0004", 30.0, size=20.0), 25.0),
     # It has a battery, whose charge and temperature know the hour alike.
-    "relation": (Fault("heat", "gw-0003", 30.0, days=20.0, size=11.0), 4.0),
+    "relation": (Fault("heat", "gw-0003", 30.0, days=20.0, size=15.0), 4.0),
     "silence": (Fault("dead", "gw-0005", 20.0), 1.0),
 }
 

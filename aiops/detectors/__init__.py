@@ -13,6 +13,7 @@ from aiops.detectors.log_heartbeat import LogHeartbeat
 from aiops.detectors.log_novelty import LogNovelty
 from aiops.detectors.protocol import Detector
 from aiops.detectors.reboot_drift import RebootDrift
+from aiops.detectors.relation import Relation
 from aiops.detectors.silence import Silence
 
 DETECTORS: dict[str, type] = {
@@ -23,6 +24,7 @@ DETECTORS: dict[str, type] = {
     "log_heartbeat": LogHeartbeat,
     "log_novelty": LogNovelty,
     "reboot_drift": RebootDrift,
+    "relation": Relation,
     "silence": Silence,
 }
 """Name in settings, rules and findings -> frozen settings, all of which have defaults."""
