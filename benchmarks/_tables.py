@@ -28,6 +28,20 @@ Row = tuple[str, str]
 VIEWS = ("level", "jump", "shift", "roughness", "residual", "season", "gap", "cohort", "drift")
 
 TABLES: dict[str, tuple[Row, ...]] = {
+    "incidents": (
+        ("incidents of several devices, in a storm of 10,000 findings", "incidents_of_storm"),
+        ("time to group it, s", "storm_s"),
+        ("three causes at once: Rand index", "rand_index"),
+        ("its standard error", "rand_index_se"),
+        ("adjusted Rand index", "adjusted_rand_index"),
+        ("half of a site under one rule: adjusted Rand index", "adjusted_rand_index_site_storms"),
+        ("grouped by rule and site: adjusted Rand index", "adjusted_rand_index_by_rule_and_site"),
+        ("grouped by rule: adjusted Rand index", "adjusted_rand_index_by_rule"),
+        ("one cause: blame right", "blame_right"),
+        ("its standard error", "blame_right_se"),
+        ("attributes shuffled: nothing blamed", "blame_on_noise"),
+        ("its standard error", "blame_on_noise_se"),
+    ),
     "feedback": (
         ("share of findings worth acting on", "worth_share_20"),
         ("precision at 80 % recall, in the order of scores", "precision_by_score_20"),

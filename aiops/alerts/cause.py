@@ -12,7 +12,7 @@ rest is looked at again: several causes at once are several.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -82,7 +82,9 @@ class Blame:
         """
         groups = _groups(attributes, self.devices_fewest)
         there = np.ones(len(affected), np.bool_) if explained is None else ~explained
-        found: list[Cause] = []
+        looked_at = affected & there
+        found: list[tuple[_Group, int, float, B1]] = []
+        causes: list[Cause] = []
         while (
             len(found) < CAUSES_MOST and np.count_nonzero(affected & there) >= self.devices_fewest
         ):
@@ -91,22 +93,28 @@ class Blame:
                 break
             group, code, p = best
             member = there & (group.code == code)
-            hit = member & affected
-            n, k = int(member.sum()), int(hit.sum())
+            n, k = int(member.sum()), int((member & affected).sum())
             rest, others = int(there.sum()) - n, int((affected & there).sum()) - k
             outside = others / rest if rest else math.nan
-            found.append(
+            causes.append(
                 Cause(
                     attribute=tuple(attributes.name[a] for a in group.attribute),
                     value=group.values(code, attributes),
-                    devices=np.flatnonzero(hit).astype(np.int32),
+                    devices=np.zeros(0, np.int32),
                     size=n,
                     lift=k / n / outside if outside else math.inf,
                     p=p,
                 )
             )
+            found.append((group, code, k / n, group.code == code))
             there &= ~member
-        return found
+        # Who has what several causes blame belongs to the one that strikes the larger share.
+        left = looked_at.copy()
+        mine: dict[int, I4] = {}
+        for place in sorted(range(len(found)), key=lambda k: -found[k][2]):
+            mine[place] = np.flatnonzero(left & found[place][3]).astype(np.int32)
+            left &= ~found[place][3]
+        return [replace(one, devices=mine[k]) for k, one in enumerate(causes)]
 
     def _best(
         self, groups: list[_Group], affected: B1, there: B1

@@ -63,9 +63,12 @@ class Grouping:
         opened, changed, or was resolved, ordered by key.
         """
         before = frozenset(opened)
+        blamed = sorted(key for key in opened if opened[key]["cause"] is not None)
+        # Who has the traits of several causes belongs to the one that strikes the larger share.
+        blamed.sort(key=lambda key: -_share(opened[key]["cause"]))
         touched: dict[str, list[str]] = {}
         for finding in findings:
-            key = _route(finding, opened, ts, attributes)
+            key = _route(finding, opened, ts, attributes, blamed)
             if key is not None:
                 touched.setdefault(key, []).append(finding.id)
         merged = self._gather_causes(opened, touched, ts, attributes, before)
@@ -199,6 +202,10 @@ def _is_single(key: str, opened: Opened) -> bool:
     return key == f"{incident['rule']}@{device}"
 
 
+def _share(cause: dict[str, Any]) -> float:
+    return float(cause["devices"]) / max(float(cause["of"]), 1.0)
+
+
 def _told(cause: Cause) -> dict[str, Any]:
     """Return a cause as plain values."""
     return {
@@ -210,15 +217,23 @@ def _told(cause: Cause) -> dict[str, Any]:
     }
 
 
-def _route(finding: Finding, opened: Opened, ts: int, attributes: Attributes | None) -> str | None:
-    """Add the finding to its incident, or take it out; return the incident's key."""
+def _route(
+    finding: Finding,
+    opened: Opened,
+    ts: int,
+    attributes: Attributes | None,
+    blamed: Sequence[str],
+) -> str | None:
+    """Add the finding to its incident, or take it out; return the incident's key.
+
+    `blamed` are the keys of incidents that have a cause, best first.
+    """
     if finding.group:
         return _route_group(finding, opened, ts)
     name = "/".join((finding.rule, finding.part, finding.medium_id))
-    causes = [key for key, incident in opened.items() if incident["cause"] is not None]
     own = f"{finding.rule}@site:{finding.site}", f"{finding.rule}@{finding.device_id}"
     if finding.status == "resolved":
-        for key in (*causes, *own):
+        for key in (*blamed, *own):
             parts = opened.get(key, {}).get("devices", {}).get(finding.device_id)
             if parts and name in parts:
                 parts.remove(name)
@@ -226,8 +241,8 @@ def _route(finding: Finding, opened: Opened, ts: int, attributes: Attributes | N
                     del opened[key]["devices"][finding.device_id]
                 return key
         return None
-    shared = [key for key in causes if _has(finding.device_id, opened[key], attributes)]
-    key = min(shared) if shared else own[0] if own[0] in opened else own[1]
+    shared = (key for key in blamed if _has(finding.device_id, opened[key], attributes))
+    key = next(shared, own[0] if own[0] in opened else own[1])
     incident = _incident_of(finding, key, opened, ts)
     incident["severity"] = max(incident["severity"], finding.severity, key=SEVERITIES.index)
     parts = incident["devices"].setdefault(finding.device_id, [])
