@@ -28,55 +28,65 @@ TAILS = 8
 """The first so many views learn the distribution of their statistic."""
 BINS = 11
 HOURS = 24
+"""Slots of a day, UTC, between which the profile is linear."""
 
 MEAN, SPREAD, SHORT, LAST, STEP, STEP_NOW, AHEAD, AHEAD_SPREAD = range(8)
 SEASON_SPREAD, INTERVAL, DAY_SUM, DAY_MEAN, DAY_SPREAD, RISE, FALL = range(8, 15)
 SMOOTH, USUAL, LATCHED = range(15, 18)
 MOMENTS = 18
+"""Columns of `NormalityMemory.moments`: level and mean absolute deviation; mean of late; last
+value; mean step, long and of late; forecast and its mean error; mean error about the hour of day;
+mean interval, s; sum of today; mean and deviation of days; sums of drift up and down; surprise
+smoothed, its usual peak, and its peak that fades."""
 SEEN, DAY, DAY_ROWS, DAYS = range(4)
 COUNTS = 4
 
 OCTAVE_BITS = 23
 OCTAVE = 1 << OCTAVE_BITS
-HALF, EIGHTH = OCTAVE_BITS - 1, OCTAVE_BITS - 3
-"""Widths of bins, as powers of two of 2^-23 octaves."""
 MAGNITUDE = 0x7FFFFFFF
-DECADES = np.float32(math.log10(2.0) / OCTAVE)
-OCTAVES = np.float32(1.0 / OCTAVE)
-ONE_SAMPLE = 16
-"""What a sample counts in a tail, so that it can be halved four times before it is forgotten."""
-FULL = 65_000
-"""A tail in which samples count so much is halved: half of 4,000 samples."""
-MARK_BITS = OCTAVE_BITS - 4
-"""Sixteenths of an octave."""
-FORGOTTEN = 8
-"""By so many of them the largest statistic is forgotten when a tail is halved."""
-TINY = np.float32(1e-30)
-PER_DITHER = np.float32(1.0 / 65_536.0)
-ONE_ROW = np.float32(ONE_SAMPLE)
-MOST_SAID = np.float32(255.0)
-NEVER = -(1 << 40)
 OF_ONE = 127 << OCTAVE_BITS
-LEAK = np.float32(1.0 / 32.0)
-"""Of what lies beyond the clip so much counts, so that a spread of nothing can grow."""
-HUGE = np.float32(3e38)
-OF_SPREAD = np.float32(1.0 / 16.0)
-ZERO, ONE, TWO, HALF_OF = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(0.5)
+"""`octaves` of 1."""
+OCTAVES = np.float32(1.0 / OCTAVE)
+DECADES = np.float32(math.log10(2.0) / OCTAVE)
+HALF, EIGHTH = OCTAVE_BITS - 1, OCTAVE_BITS - 3
+"""Widths of bins, half an octave and an eighth, as powers of two of 2^-23 octaves."""
+MARK_BITS = OCTAVE_BITS - 4
+"""The largest statistic is kept in sixteenths of an octave."""
+NEVER = -(1 << 40)
+"""The statistic of a view that sees nothing."""
+
+ONE_SAMPLE = 8
+"""What a sample counts in a tail, so that it can be halved three times before it is forgotten."""
+FULL = 65_000
+"""A tail in which samples count so much is halved: half of 8,000 samples."""
+FORGOTTEN = 8
+"""By so many sixteenths the largest statistic is forgotten when its tail is halved."""
 FREE_ROWS = np.float32(16.0)
 """So many first rows are learnt from as they are, and their scores fade in."""
-SEEN_MOST = 65_535
-DAY_NS = 86_400_000_000_000
-PER_NS = np.float32(1e-9)
-SLOTS_PER_NS = HOURS / DAY_NS
-PER_UNIT = np.float32(16.0)
-"""Steps of the profile in one spread."""
+LEAK = np.float32(1.0 / 32.0)
+"""Of what lies beyond the clip so much counts, so that a spread of nothing can grow."""
+PER_UNIT, A_UNIT = np.float32(16.0), np.float32(1.0 / 16.0)
+"""Steps of the profile in one spread, and of a surprise that is kept in a decade."""
 PROFILE_MOST = 127
-DAYS_LEARNT = np.float32(1.0 / 28.0)
+PER_DITHER = np.float32(1.0 / 65_536.0)
+SAID_MOST = np.float32(255.0)
+HELD = np.float32(0.8)
+"""What is left of a surprise a value later, for findings to tell."""
+SEEN_MOST = 65_535
 DAYS_MOST = 60_000
-DAY_NEEDED = np.float32(3.0)
+DAYS_LEARNT = np.float32(1.0 / 28.0)
+"""Weight of a day in the mean of days, at least."""
+DAYS_NEEDED = np.float32(3.0)
 """Days after which a day's distance from the usual counts half."""
 GAUSSIAN = np.float32(1.25)
 """Standard deviation over mean absolute deviation, of Gaussian noise."""
+
+DAY_NS = 86_400_000_000_000
+PER_NS = np.float32(1e-9)
+SLOTS_PER_NS = HOURS / DAY_NS
+ZERO, ONE, TWO, HALF_OF = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(0.5)
+TINY, HUGE = np.float32(1e-30), np.float32(np.inf)
+ONE_ROW = np.float32(ONE_SAMPLE)
 
 
 class NormalityMemory(NamedTuple):
@@ -97,7 +107,7 @@ class NormalityMemory(NamedTuple):
     hours: I1
     """[c, HOURS] deviation from the level by hour of day (UTC), in sixteenths of a spread."""
     surprise: U1
-    """[c, 9] surprise of each view at the last value, sixteenths of a decade."""
+    """[c, 9] surprise of each view lately, sixteenths of a decade, 20 % less with each value."""
     # -- written by the cohort, see `normality_cohort.CohortMemory` -----------------------------
     sealed_hour: I4
     born_hour: I4
@@ -125,15 +135,16 @@ class NormalitySettings(NamedTuple):
     least: np.float32
     """Deviation below which nothing counts, in the metric's unit."""
     views: tuple[bool, bool, bool, bool, bool, bool, bool, bool, bool]
+    """Which of `VIEWS` count."""
     per_s: np.float32
     """Weight of a second in slow means..."""
     slowest: np.float32
     fastest: np.float32
     """...and of a value, at least and at most."""
     short: np.float32
-    """Weight of a value in short means."""
+    """Weight of a value in the mean of late."""
     rough: np.float32
-    """Weight of a step in the roughness of now."""
+    """Weight of a step in the mean step of late."""
     clip: np.float32
     """Spreads beyond which a value counts as no further away."""
     floor: np.float32
@@ -141,20 +152,31 @@ class NormalitySettings(NamedTuple):
     follow: np.float32
     """Weight of a value in the forecast of the next."""
     learn_season: np.float32
+    """Weight of a value in its hour of day."""
     slope: np.float32
     """Surprise of an octave beyond the largest statistic seen, decades."""
     cap: np.float32
     """Surprise beyond the largest seen tends to this, decades."""
     drift_slack: np.float32
+    """Standard deviations that a day may be off, without end."""
     drift_keep: np.float32
+    """What is left of a sum of drift a day later."""
     drift_most: np.float32
+    """A sum of drift grows no further."""
     drift_weight: np.float32
+    """Surprise of one in a sum of drift, decades."""
     smooth: np.float32
+    """Weight of a value in the smoothed surprise."""
     latch: np.float32
+    """What is left of the latched state a value later."""
     base: np.float32
+    """Added to the usual peak of the smoothed surprise, which is divided by both, decades."""
     adapt: np.float32
+    """How fast the usual peak is learnt, decades a value."""
     exceeded: np.float32
+    """Share of values with which the smoothed surprise stays under its usual peak."""
     unit: np.float32
+    """Score of a smoothed surprise at the usual peak and base together."""
 
 
 @kernel
@@ -194,7 +216,7 @@ def end_day(i: int, moments: F4, counts: U2, floor: S, settings: NormalitySettin
         z = (
             sided(away / (GAUSSIAN * spread), settings.up, settings.down)
             * days
-            / (days + DAY_NEEDED)
+            / (days + DAYS_NEEDED)
         )
     z = within(z, settings.clip)
     rise = settings.drift_keep * moments[i, RISE] + z - settings.drift_slack
@@ -202,7 +224,7 @@ def end_day(i: int, moments: F4, counts: U2, floor: S, settings: NormalitySettin
     moments[i, RISE] = min(max(rise, ZERO), settings.drift_most)
     moments[i, FALL] = min(max(fall, ZERO), settings.drift_most)
     weight = max(DAYS_LEARNT, ONE / (days + ONE))
-    if days > DAY_NEEDED:
+    if days > DAYS_NEEDED:
         away = within(away, settings.clip * spread)
     moments[i, DAY_MEAN] += weight * away
     moments[i, DAY_SPREAD] += weight * (np.float32(abs(away)) - moments[i, DAY_SPREAD])
@@ -339,7 +361,7 @@ def normality_update(
         slot = min(int(hour), HOURS - 1)
         after = hour - np.float32(slot)
         slot_2 = slot + 1 if slot + 1 < HOURS else 0
-        tick = spread * OF_SPREAD
+        tick = spread * A_UNIT
         in_season = (
             np.float32(hours[i, slot]) * (ONE - after) + np.float32(hours[i, slot_2]) * after
         )
@@ -352,14 +374,15 @@ def normality_update(
         moments[i, SEASON_SPREAD] += slow * (np.float32(abs(off)) - moments[i, SEASON_SPREAD])
         learnt = settings.learn_season * off / tick
         dither = np.float32((ts // 1_000_000 * 2_654_435_761) & 0xFFFF) * PER_DITHER
-        moved = hours[i, slot] + math.floor(learnt * (ONE - after) + dither)
-        hours[i, slot] = min(max(moved, -PROFILE_MOST), PROFILE_MOST)
-        moved = hours[i, slot_2] + math.floor(learnt * after + dither)
-        hours[i, slot_2] = min(max(moved, -PROFILE_MOST), PROFILE_MOST)
+        step_to = hours[i, slot] + math.floor(learnt * (ONE - after) + dither)
+        hours[i, slot] = min(max(step_to, -PROFILE_MOST), PROFILE_MOST)
+        step_to = hours[i, slot_2] + math.floor(learnt * after + dither)
+        hours[i, slot_2] = min(max(step_to, -PROFILE_MOST), PROFILE_MOST)
 
         usual = moments[i, INTERVAL]
         at[GAP] = octaves(passed) - octaves(max(usual, TINY))
-        moments[i, INTERVAL] += max(slow, ONE / seen) * (min(passed, clip * usual) - usual)
+        moved = passed if free else min(passed, clip * usual)
+        moments[i, INTERVAL] += max(slow, ONE / seen) * (moved - usual)
 
         common, agreement = common_of[i], agreement_of[i]
         at[COHORT] = NEVER
@@ -398,15 +421,16 @@ def normality_update(
                 largest[i, v] = max(int(largest[i, v]) - FORGOTTEN, 0)
             if not on[v] or np.float32(abs(size[v])) < least:
                 s = ZERO
-            total += s
-            surprises[i, v] = int(min(s * PER_UNIT + HALF_OF, MOST_SAID))
+            total += np.float32(math.sqrt(s))
+            held = max(s * PER_UNIT, HELD * np.float32(surprises[i, v]))
+            surprises[i, v] = int(min(held + HALF_OF, SAID_MOST))
             if wide:
                 views[k, v] = s
         s = ZERO
         if on[DRIFT]:
             s = settings.drift_weight * max(moments[i, RISE], moments[i, FALL])
-        total += s
-        surprises[i, DRIFT] = int(min(s * PER_UNIT + HALF_OF, MOST_SAID))
+        total += np.float32(math.sqrt(s))
+        surprises[i, DRIFT] = int(min(s * PER_UNIT + HALF_OF, SAID_MOST))
         if wide:
             views[k, DRIFT] = s
         if free:
