@@ -38,6 +38,7 @@ from aiops.kernels.normality_cohort import (
     group_members,
     lend,
     line_of,
+    raised_by,
     score_against_line,
     seal_firings,
     seal_hour,
@@ -89,7 +90,9 @@ def init_cohort(capacity: int, alarm_budget: float) -> dict[str, Any]:
         "fired": np.zeros((capacity, 4), dtype=np.uint8),
         "today": np.zeros((capacity, COUNTS), dtype=np.uint16),
         "counted": np.zeros((capacity, COUNTS), dtype=np.float32),
-        "line": np.full(capacity, line_of(nothing, 1.0, tail_of(alarm_budget)), dtype=np.float32),
+        "line": np.full(
+            capacity, raised_by(0) * line_of(nothing, 1.0, tail_of(alarm_budget)), dtype=np.float32
+        ),
     }
 
 
@@ -147,6 +150,7 @@ def seal(memory: Any, epoch: Epoch, alarm_budget: float) -> None:
     deviation = np.divide(moved, spread, out=np.full(size, np.nan), where=known)
     seal_hour(hour - 1, start, member, deviation, cohort)
     seal_firings(
+        hour,
         start,
         member,
         epoch.root,

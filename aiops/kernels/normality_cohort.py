@@ -62,6 +62,8 @@ SHARES_KEPT = 4096
 BALANCE_DAYS, BALANCE_FIRINGS, BALANCE_MOST = 7.0, 5.0, 5.0
 """What was fired too little or too much within so many days is made up for, less so while few are
 allowed, and by no more than this factor."""
+RAISED, RAISED_HOURS = 1.0, 36.0
+"""The line of a newcomer is higher by this share, and comes down to its cohort's in so long."""
 PRIOR_DAYS = 2.0
 """What is expected of firings before any were seen weighs as much as so many days of a series."""
 PRIOR_EXCEEDANCES = 4.0
@@ -271,8 +273,8 @@ def seal_hour(hour: int, start: I8, member: I4, deviation: F8, memory: CohortMem
 
 @kernel
 def middle_of(value: I8) -> int:
-    """Return the lower median of `value` [n], n > 0, of bytes with or without a sign."""
-    count = np.zeros(384, dtype=np.int64)
+    """Return the lower median of `value` [n], n > 0, of bytes with a sign."""
+    count = np.zeros(256, dtype=np.int64)
     for k in range(value.shape[0]):
         count[value[k] + 128] += 1
     below, at = 0, -1
@@ -292,7 +294,7 @@ def lend(
     column: I8,
     moments: F4,
     tails: U2,
-    largest: U1,
+    largest: U2,
     hours: I1,
     seen: U2,
     loan: Loan,
@@ -336,8 +338,8 @@ def lend(
             shape[h] = middle_of(part)
         for v in range(views):
             for k in range(lenders):
-                part[k] = largest[who[k], v]
-            most[v] = middle_of(part)
+                value[k] = largest[who[k], v]
+            most[v] = int(np.median(value))
         total[:] = 0
         for k in range(lenders):
             for v in range(views):
@@ -369,10 +371,23 @@ def lend(
 
 
 @kernel
+def raised_by(age_h: int) -> float:
+    """Return how many times as high the line is of a device whose first value is so old, hours."""
+    return 1.0 + RAISED * max(0.0, 1.0 - age_h / RAISED_HOURS)
+
+
+@kernel
 def seal_firings(
-    start: I8, member: I4, root: I4, watched: B1, new_day: bool, tail: Tail, memory: CohortMemory
+    hour: int,
+    start: I8,
+    member: I4,
+    root: I4,
+    watched: B1,
+    new_day: bool,
+    tail: Tail,
+    memory: CohortMemory,
 ) -> None:
-    """Add the firings of the hour to those of each cohort, and lay its line anew.
+    """Add the firings of the hour that ended at `hour` to those of each cohort; lay its line anew.
 
     `watched` [size] are the devices that were scored in this hour, each for 1/24 of a day; `root`
     [size] is the device a part belongs to: the budget is the device's, so parts share it.
@@ -390,8 +405,9 @@ def seal_firings(
         n = int(start[g + 1] - first)
         if n < MEMBERS:
             for k in range(first, start[g + 1]):
-                fired[member[k], :] = 0
-                memory.line[member[k]] = line_of(nothing, 1.0, tail)
+                i = member[k]
+                fired[i, :] = 0
+                memory.line[i] = raised_by(hour - memory.born_hour[i]) * line_of(nothing, 1.0, tail)
             continue
         for b in range(SLOTS_OF_COUNTS):
             counts[b] = memory.counted[member[first + b // w], b % w]
@@ -415,7 +431,9 @@ def seal_firings(
         today[EXPOSURE] = hours / 24.0
         share = devices / series if series else 1.0
         folded[:] = counts
-        fold_day(today, folded, float(memory.line[member[first]]), share, tail)
+        i = member[first]
+        before = memory.line[i] / raised_by(hour - 1 - memory.born_hour[i])
+        fold_day(today, folded, before, share, tail)
         if new_day:
             counts[:] = folded
             today[:] = 0.0
@@ -429,7 +447,8 @@ def seal_firings(
         memory.today[member[first + EXPOSURE // w], EXPOSURE % w] = hours % FULL
         memory.today[member[first + rest // w], rest % w] = min(hours // FULL, FULL - 1)
         for k in range(first, start[g + 1]):
-            memory.line[member[k]] = line
+            i = member[k]
+            memory.line[i] = raised_by(hour - memory.born_hour[i]) * line
 
 
 @kernel

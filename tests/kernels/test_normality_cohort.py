@@ -212,7 +212,9 @@ def test_parts_of_a_device_share_its_budget():
     alone, parts = memory_of(n), memory_of(n)
     everybody = np.ones(n, dtype=np.bool_)
     for memory, root in ((alone, np.arange(n)), (parts, np.arange(n) // 4)):
-        seal_firings(start, member, root.astype(np.int32), everybody, True, tail_of(100.0), memory)
+        seal_firings(
+            1000, start, member, root.astype(np.int32), everybody, True, tail_of(100.0), memory
+        )
     assert (parts.line > alone.line).all()
     np.testing.assert_allclose(
         parts.line,
@@ -229,7 +231,7 @@ def test_a_newcomer_is_lent_what_its_cohort_has():
     moments = rng.gamma(4.0, 1.0, (n, 5)).astype(np.float32)
     moments[:, 0] = rng.uniform(500.0, 700.0, n)  # the interval, seconds
     tails = np.sort(rng.integers(0, 900, (n, 2, 5)), axis=2)[:, :, ::-1].astype(np.uint16)
-    largest = rng.integers(0, 255, (n, 2)).astype(np.uint8)
+    largest = rng.integers(0, 4000, (n, 2)).astype(np.uint16)
     hours = rng.integers(-127, 127, (n, 24)).astype(np.int8)
     seen = np.full((n, 2), 3, dtype=np.uint16)
     group = (np.arange(n) % 2).astype(np.int32)
@@ -257,7 +259,7 @@ def test_the_exposure_of_a_day_of_many_is_kept():
     memory, (start, member) = memory_of(n), one_cohort(n)
     root, everybody = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.bool_)
     for hour in range(48):
-        seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(1000.0), memory)
+        seal_firings(hour, start, member, root, everybody, hour % 24 == 23, tail_of(1000.0), memory)
     kept = n * (1.0 + math.exp(-1.0 / LEAST_DAYS))
     assert memory.counted.ravel()[EXPOSURE] == pytest.approx(kept, rel=1e-5)
     assert not memory.today.any()
@@ -277,6 +279,6 @@ def test_the_rule_fires_as_often_as_the_budget_allows_whatever_the_scores_are():
         score_against_line(device, everybody, score, BASE, memory.line, memory.level, memory.fired)
         fired += int(np.count_nonzero(~firing & (score >= 1.0))) if hour >= 24 * 15 else 0
         firing = (firing & (score >= 0.8)) | (score >= 1.0)
-        seal_firings(start, member, root, everybody, hour % 24 == 23, tail_of(budget), memory)
+        seal_firings(hour, start, member, root, everybody, hour % 24 == 23, tail_of(budget), memory)
     allowed = budget / 1000.0 * n * (days - 15) / (365.25 / 12.0)
     assert fired == pytest.approx(allowed, abs=3.0 * math.sqrt(allowed))

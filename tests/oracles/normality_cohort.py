@@ -147,7 +147,7 @@ def lent(hour, lenders, own, columns, loan):
     moments[loan.level] -= shift
     moments[loan.short] -= shift
     for v, bins in enumerate(tails):
-        largest[v] = max(largest[v], lower_median([one[2][v] for one in lenders]))
+        largest[v] = max(largest[v], int(median([one[2][v] for one in lenders])))
         for b in range(len(bins)):
             shares = sum(one[1][v][b] * 4096 // max(one[1][v][0], 1) for one in lenders)
             bins[b] += int(shares * weight) * loan.unit // (len(lenders) * 4096)
