@@ -13,11 +13,21 @@ from aiops.detectors.normality_cohort import init_cohort, score_rows, seal
 from aiops.detectors.protocol import Detector, Epoch, FleetShape, Forecast, Shared
 from aiops.errors import SettingsError
 from aiops.kernels.normality import (
+    AHEAD_SPREAD,
     BINS,
     COUNTS,
+    DAY_MEAN,
     HOURS,
+    INTERVAL,
+    LAST,
+    MEAN,
     MOMENTS,
     PER_UNIT,
+    SEEN,
+    SHORT,
+    SPREAD,
+    STEP,
+    STEP_NOW,
     TAILS,
     VIEWS,
     NormalityMemory,
@@ -47,7 +57,7 @@ SHAPE: dict[str, float] = {
     "smooth": 0.2,
     "latch": 0.98,
     "base": 4.0,
-    "adapt": 0.05,
+    "adapt": 0.03,
     "exceeded": 0.99,
     "unit": 4.0,
 }
@@ -67,7 +77,21 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Normality:
-    """What is normal for a metric of a device, learnt from its own past, and how far it is left."""
+    """What is normal for a metric of a device, and how far it is left.
+
+    Nine views look at each value: its level, the jump to it, the shift of late against the long
+    mean, roughness (more or less than usual, down to a flat line), the error of a forecast, the
+    time of day, the gap before it, the distance from the cohort, and slow drift over days. A view
+    learns the distribution of its own statistic, so its surprise is the -log10 of a tail
+    probability whatever the distribution is; the roots of the surprises are added, because many
+    views that agree tell more than one that shouts. The smoothed sum is set against its usual peak
+    on this series, so that a restless series does not page, and that against the alert line, which
+    its cohort lays for the alarm budget (`normality_cohort`).
+
+    Means are learnt with bounded influence (Huber, Ann. Math. Stat. 35, 1964,
+    doi:10.1214/aoms/1177703732): an anomaly moves what is usual only a little, and what lasts
+    becomes usual. See ``docs/normality.md``.
+    """
 
     metric: str
     """Canonical name, or any name that telemetry has."""
@@ -175,14 +199,65 @@ class Normality:
         return None
 
     def evidence(self, memory: NormalityMemory, device: int) -> dict[str, float]:
-        """Return the surprise of each view at the last value, decades, and what was usual."""
-        surprise = memory.surprise[device] / float(PER_UNIT)
-        return dict(zip([f"{view}_decades" for view in VIEWS], surprise.tolist(), strict=True))
+        """Return what the value was and what is usual, and how surprised each view was lately.
+
+        In the metric's unit (of a counter: a second), decades, or seconds as the name says. A
+        surprise of 3 decades is what one value in a thousand, or fewer, gives.
+        """
+        moment = [float(x) for x in memory.moments[device]]
+        origin = 0.0 if self.is_counter else float(memory.origin[device])
+        facts = {
+            "value": origin + moment[LAST],
+            "value_lately": origin + moment[SHORT],
+            "value_usual": origin + moment[MEAN],
+            "deviation_usual": moment[SPREAD],
+            "step_lately": moment[STEP_NOW],
+            "step_usual": moment[STEP],
+            "forecast_error_usual": moment[AHEAD_SPREAD],
+            "day_usual": origin + moment[DAY_MEAN],
+            "interval_usual_s": moment[INTERVAL],
+            "values_seen": float(memory.counts[device, SEEN]),
+        }
+        surprise = (memory.surprise[device] / float(PER_UNIT)).tolist()
+        for view, decades in zip(VIEWS, surprise, strict=True):
+            if view in self.views:
+                facts[f"{view}_decades"] = decades
+        return facts
 
     def sentence(self, evidence: dict[str, float], forecast: dict[str, Any] | None) -> str:
-        """Say which view is the most surprised."""
-        strongest = max(VIEWS, key=lambda view: evidence[f"{view}_decades"])
-        return f"{self.metric} is unusual by its {strongest}."
+        """Say what the most surprised view saw, in the metric's unit, and how rare that is."""
+        strongest = max(self.views, key=lambda view: evidence[f"{view}_decades"])
+        decades = evidence[f"{strongest}_decades"]
+        if evidence["values_seen"] < 2.0:
+            return f"{self.metric}: too few values were seen to know what is usual."
+        rare = f"one value in {10.0**decades:,.0f}" if decades < 6.0 else "hardly ever"
+        return f"{self.metric} {_seen(strongest, evidence)}; as unusual as {rare}."
+
+
+def _seen(view: str, fact: dict[str, float]) -> str:
+    """Return what a view saw, in words and numbers."""
+    is_at = f"is {fact['value']:.4g}"
+    usual = f"{fact['value_usual']:.4g} +- {fact['deviation_usual']:.2g}"
+    if view == "jump":
+        return f"jumped to {fact['value']:.4g}, where a step of {fact['step_usual']:.2g} is usual"
+    if view == "shift":
+        return f"has lately been at {fact['value_lately']:.4g}, where {usual} is usual"
+    if view == "roughness":
+        more = "more" if fact["step_lately"] > fact["step_usual"] else "less"
+        steps = f"steps of {fact['step_lately']:.2g} where {fact['step_usual']:.2g} is usual"
+        return f"varies {more} than usual from value to value, by {steps}"
+    if view == "residual":
+        error = f"an error of {fact['forecast_error_usual']:.2g}"
+        return f"{is_at}, not where its last values led, and {error} is usual"
+    if view == "season":
+        return f"{is_at}, unusual for this time of day, where it is {usual} over all"
+    if view == "gap":
+        return f"was not reported for longer than the usual {fact['interval_usual_s']:.4g} s"
+    if view == "cohort":
+        return f"{is_at}, unlike what its cohort does now, where {usual} is usual for it"
+    if view == "drift":
+        return f"has drifted over days, from {fact['day_usual']:.4g} to {fact['value_lately']:.4g}"
+    return f"{is_at}, where {usual} is usual"
 
 
 def judge_series(detector: Normality, ts: I8, value: F8) -> Judged:
