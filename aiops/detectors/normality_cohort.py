@@ -30,18 +30,20 @@ from aiops.kernels.normality import (
 from aiops.kernels.normality_cohort import (
     COUNTS,
     SLOTS,
-    SLOTS_OF_COUNTS,
     UNKNOWN,
     CohortMemory,
     Loan,
-    Tail,
     group_members,
     lend,
+    seal_hour,
+)
+from aiops.kernels.normality_line import (
+    SLOTS_OF_COUNTS,
+    Tail,
     line_of,
     raised_by,
     score_against_line,
     seal_firings,
-    seal_hour,
 )
 from aiops.kernels.rows import I4, I8, Scores
 from aiops.telemetry.batch import TelemetryBatch

@@ -9,6 +9,16 @@ import pytest
 
 from aiops.detectors.normality_cohort import BASE, RATE, STEEPNESS, init_cohort, tail_of
 from aiops.kernels.normality_cohort import (
+    MEMBERS,
+    UNKNOWN,
+    CohortMemory,
+    Loan,
+    group_members,
+    lend,
+    median_and_mad,
+    seal_hour,
+)
+from aiops.kernels.normality_line import (
     ALLOWED,
     BALANCE_MOST,
     EXPOSURE,
@@ -16,22 +26,14 @@ from aiops.kernels.normality_cohort import (
     LEAST_DAYS,
     LEVELS,
     LOWEST,
-    MEMBERS,
     PER_DOUBLING,
     SLOTS_OF_COUNTS,
     SPENT,
-    UNKNOWN,
-    CohortMemory,
-    Loan,
     fold_day,
-    group_members,
-    lend,
     levels_under,
     line_of,
-    median_and_mad,
     score_against_line,
     seal_firings,
-    seal_hour,
 )
 from tests.oracles import normality_cohort as oracle
 
