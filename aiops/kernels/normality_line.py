@@ -13,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.normality_cohort import F4, MEMBERS, U1, CohortMemory
+from aiops.kernels.normality_cohort import F4, U1, CohortMemory
 from aiops.kernels.rows import B1, F8, I4, I8
 
+MEMBERS = 8
+"""So many devices make a cohort, as in `normality_cohort`."""
 LEVELS, PER_DOUBLING = 28, 12.0
 """Levels of the score at which firings are counted, each 6 % above the one before."""
 EXPOSURE, SPENT, ALLOWED, SLOTS_OF_COUNTS = LEVELS, LEVELS + 1, LEVELS + 2, LEVELS + 3

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from aiops.detectors.normality_cohort import BASE, RATE, STEEPNESS, init_cohort, tail_of
+from aiops.kernels import normality_line
 from aiops.kernels.normality_cohort import (
+    COUNTS,
     MEMBERS,
     UNKNOWN,
     CohortMemory,
@@ -48,6 +50,11 @@ def one_cohort(n):
     start, member = np.zeros(2, dtype=np.int64), np.zeros(n, dtype=np.int32)
     group_members(np.zeros(n, dtype=np.int32), 1, start, member)
     return start, member
+
+
+def test_both_kernels_mean_the_same_by_a_cohort_and_its_tables_fit_into_it():
+    assert normality_line.MEMBERS == MEMBERS
+    assert max(SLOTS_OF_COUNTS, EXPOSURE + 2) <= MEMBERS * COUNTS
 
 
 def test_levels_under_a_score_are_those_not_above_it():
