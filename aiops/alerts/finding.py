@@ -15,6 +15,9 @@ Reason = Literal["", "recovered", "replaced"]
 """A finding is resolved when the score came back, or when the medium has left."""
 Severity = Literal["info", "low", "warning", "high", "critical"]
 
+Phase = Literal["pending", "firing", "acknowledged", "flapping", "resolved"]
+"""Of an incident; see `alerts.life`."""
+
 
 def content_id(prefix: str, *parts: object) -> str:
     """Return an id that is a function of content alone: the same on every replay."""
@@ -77,6 +80,8 @@ class Finding:
     """Probability that people act on it, by what they said of others; None: no labels in force."""
     held: bool = False
     """By those labels it is no incident and leads to no action: it is only recorded."""
+    quiet: str = ""
+    """Id of a silence that matches it: nobody is paged."""
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Finding:
@@ -146,6 +151,18 @@ class Incident:
     cause: dict[str, Any] | None = None
     """What is blamed: ``attributes`` with their values, how many ``devices`` are affected ``of``
     how many that have them, the ``lift`` (null: only they are) and ``p``; None: nothing is."""
+    phase: Phase = "firing"
+    """Where it is in its life."""
+    quiet: str = ""
+    """Why nobody is paged: id of a silence, or in words; empty: somebody is."""
+    reopened: int = 0
+    """How often it fired again after it had been resolved."""
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Incident:
+        """Return the incident of plain values read back from JSON."""
+        lists = {name: tuple(plain[name]) for name in ("findings", "devices")}
+        return cls(**(plain | lists))
 
     @property
     def incident_id(self) -> str:

@@ -84,7 +84,7 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nobody is paged for what all matchers match, from then until then, once or again and again."""
+    """Nobody is paged for what all matchers match, from then until then, once or repeatedly."""
 
     matchers: tuple[str, ...]
     from_ts: int
@@ -97,6 +97,8 @@ class Silence:
     """Comes again each day or week at the same time of UTC: a maintenance window."""
     critical: bool = False
     """Silences what is critical, too."""
+    ended_ts: int | None = None
+    """Somebody ended it then; None: nobody has."""
 
     def __post_init__(self) -> None:
         if not 0 < len(self.matchers) <= MATCHERS_MOST:
@@ -123,8 +125,8 @@ class Silence:
 
     @property
     def id(self) -> str:
-        """Name of the silence: a function of content."""
-        return content_id("sil", *asdict(self).values())
+        """Name of the silence: a function of content, and the same when somebody has ended it."""
+        return content_id("sil", *list(asdict(self).values())[:-1])
 
     @property
     def parsed(self) -> tuple[Matcher, ...]:
@@ -133,7 +135,7 @@ class Silence:
 
     def holds(self, ts: int) -> bool:
         """Say whether it is in force at `ts`, ns."""
-        if ts < self.from_ts:
+        if ts < self.from_ts or (self.ended_ts is not None and ts >= self.ended_ts):
             return False
         since = ts - self.from_ts
         if self.every:
@@ -142,7 +144,8 @@ class Silence:
 
     def over(self, ts: int) -> bool:
         """Say whether it will never be in force again after `ts`."""
-        return not self.every and ts >= self.until_ts
+        ended = self.ended_ts is not None and ts >= self.ended_ts
+        return ended or (not self.every and ts >= self.until_ts)
 
     def heeds(self, severity: str, rules: Sequence[str]) -> bool:
         """Say whether it matches a severity and all of these rules."""
@@ -173,7 +176,8 @@ class Silence:
     def to_record(self, ts: int) -> dict[str, Any]:
         """Return a dictionary of plain values, with its state at `ts`."""
         state = "active" if self.holds(ts) else "expired" if self.over(ts) else "pending"
-        times = {"from_ts": isoformat(self.from_ts), "until_ts": isoformat(self.until_ts)}
+        names = ("from_ts", "until_ts", "ended_ts")
+        times = {name: isoformat(getattr(self, name)) for name in names}
         return {"id": self.id, **asdict(self), **times, "state": state}
 
     @classmethod

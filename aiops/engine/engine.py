@@ -22,6 +22,7 @@ from aiops.alerts.budget import Rate, Realised, split
 from aiops.alerts.feedback import Feedback, FeedbackSettings
 from aiops.alerts.finding import Finding, Incident, fingerprint
 from aiops.alerts.incident import Grouping, Opened
+from aiops.alerts.life import Life, LifeSettings
 from aiops.alerts.rule import AlertRule
 from aiops.alerts.selection import EDetector, Selection
 from aiops.detectors import EVERY_METRIC, defaults
@@ -31,7 +32,7 @@ from aiops.engine.forecasts import foretold
 from aiops.engine.step import Scored, Step, joined
 from aiops.engine.watch import Watch, Watched, watching
 from aiops.errors import CheckpointError, SettingsError
-from aiops.fleet.attributes import attributes_of
+from aiops.fleet.attributes import Known
 from aiops.fleet.inventory import Inventory
 from aiops.fleet.owner import Epoch
 from aiops.fleet.state import ClosedEpoch, FleetState
@@ -79,6 +80,8 @@ class Engine:
         leaves it at each device's own budget.
     grouping
         When many findings are one incident.
+    life
+        How patient one is with incidents that come and go.
     feedback
         Which findings labels may hold, once somebody applies them.
     policy
@@ -103,6 +106,7 @@ class Engine:
         placement: PlacementSettings | None = None,
         selection: Selection | None = DEFAULT_SELECTION,
         grouping: Grouping | None = None,
+        life: LifeSettings | None = None,
         feedback: FeedbackSettings | None = None,
         policy: Policy | None = None,
         guard: Guard | None = None,
@@ -135,6 +139,7 @@ class Engine:
         self.placement = placement or PlacementSettings()
         self.selection = selection
         self.grouping = grouping or Grouping()
+        self.life = Life(life)
         self.feedback = Feedback(feedback)
         self.policy = policy or Policy()
         self.guard = guard or Guard()
@@ -150,6 +155,7 @@ class Engine:
             tracked.update(metric.name for metric in VOCABULARY.values() if metric.watched)
         most = 0 if watch is None else open_metrics_max
         self.fleet = FleetState(tracked, self.inventory, epoch_s, lateness_s, most)
+        self._attributes = Known(self.fleet.registry, self.inventory)
         self._wanted = self.fleet.series.wanted()
         self._firing: dict[str, Finding] = {}
         self._opened: Opened = {}
@@ -201,6 +207,8 @@ class Engine:
         scored, findings = self._detect(epoch, batch)
         findings = renamed + findings
         findings = self.feedback.weigh(findings, self._firing)
+        shared = self._attributes.at(epoch.size) if findings or self.life.silences else None
+        findings = self.life.mark(findings, epoch.end, shared)
         for finding in findings:
             if finding.status == "firing":
                 self._firing[finding.fingerprint] = finding
@@ -212,12 +220,13 @@ class Engine:
         self._realised.count(heeded, epoch.start, epoch.end, watched)
         if heeded:
             sizes = self._site_sizes(epoch)
-            shared = attributes_of(self.fleet.registry, self.inventory)
             incidents = self.grouping.group(heeded, self._opened, sizes, epoch.end, shared)
+        incidents = self.life.follow(incidents, self._opened, epoch.end, shared)
         plan = self._place(epoch, batch)
         verdicts: Sequence[Verdict] = ()
         if incidents or heeded or (plan is not None and plan.moves):
-            actions = self.policy.decide(incidents, heeded, plan, firing=self._heeded())
+            aloud = [incident for incident in incidents if not incident.quiet]
+            actions = self.policy.decide(aloud, heeded, plan, firing=self._heeded())
             verdicts = self.guard.admit(actions, self._guarded, epoch.end, self._population(epoch))
         self._stay(plan, verdicts)
         return Step(
@@ -432,6 +441,7 @@ class Engine:
             "guard": self._guarded.save(),
             "realised": self._realised.save(),
             "feedback": self.feedback.save(),
+            "life": self.life.save(),
         }
         return arrays, values
 
@@ -462,6 +472,7 @@ class Engine:
         self._guarded = GuardMemory.restore(values["guard"])
         self._realised = Realised.restore(values.get("realised", {}))
         self.feedback = Feedback.restore(values["feedback"], self.feedback.settings)
+        self.life = Life.restore(values.get("life", {}), self.life.settings)
         for detector in filter(self.fleet.remembers, self.detectors):
             self.fleet.recall(detector)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aiops.fleet.inventory import Inventory
-from aiops.fleet.registry import Registry
+from aiops.fleet.registry import Identity, Registry
 from aiops.kernels.rows import B1, I4
 
 
@@ -46,13 +46,29 @@ class Attributes:
         return found
 
 
-def attributes_of(registry: Registry, inventory: Inventory) -> Attributes:
-    """Return the attributes of all devices (not of parts) that have been heard of.
+class Known:
+    """The attributes of all devices, made anew when there are more of them."""
+
+    def __init__(self, registry: Registry, inventory: Inventory) -> None:
+        self._registry, self._inventory = registry, inventory
+        self._made: tuple[int, Sequence[Identity], Attributes] | None = None
+
+    def at(self, size: int) -> Attributes:
+        """Return those of the devices among the first `size` identities."""
+        made, identities = self._made, self._registry.identities
+        if made is None or made[0] != size or made[1] is not identities:
+            found = attributes_of(self._registry, self._inventory, size)
+            made = self._made = (size, identities, found)
+        return made[2]
+
+
+def attributes_of(registry: Registry, inventory: Inventory, size: int | None = None) -> Attributes:
+    """Return the attributes of the devices (not of parts) among the first `size` identities.
 
     Site and cohort are those of the registry; the others are `Node.attributes`. Values are in the
     order of their names, so that nothing depends on who reported first.
     """
-    root = registry.root
+    root = registry.root[:size]
     device = np.flatnonzero(root == np.arange(len(root)))
     place = {registry.identities[i][0]: k for k, i in enumerate(device.tolist())}
     names: list[str] = []
