@@ -53,9 +53,10 @@ def memory(
 ) -> Readings:
     """Return memory in use: a base, a daily cycle of 2-6 %, noise, restarts, a leak.
 
-    The base is from 25 % to `highest`. The noise has a deviation of 3-5 %, a correlation time of 6 to 48 hours, and 1 % of white noise
-    on top. A restart, on average every `restart_days`, gives back what has leaked. Every
-    `shift_days` what runs changes, and with it the base, by a normal jump with a deviation of 6 %.
+    The base is from 25 % to `highest`. The noise has a deviation of 3-5 %, a correlation time of 6
+    to 48 hours, and 1 % of white noise on top. A restart, on average every `restart_days`, gives
+    back what has leaked. Every `shift_days` what runs changes, and with it the base, by a normal
+    jump with a deviation of 6 %.
     """
     hours = days * HOURS
     hour = np.arange(hours)

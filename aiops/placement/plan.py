@@ -315,9 +315,11 @@ class Plan:
             return f"{source} has no room for it beside workloads that would lose more by leaving"
         terms = problem.terms_of(i)
         saved = terms[old] - terms[new]
+        mostly = TERMS[int(saved.argmax())]
+        why = problem.threats.get(int(problem.node[i, old])) if mostly == "failure_risk" else None
         return (
             f"{target} costs {saved.sum()} micro-dollars an hour less than {source},"
-            f" mostly for {TERMS[int(saved.argmax())]}"
+            f" mostly for {mostly}" + (f" ({why.rstrip('.')})" if why else "")
         )
 
 

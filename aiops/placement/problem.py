@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from aiops.placement.criteria import (
 )
 from aiops.placement.instance import CLOSED, UNLIMITED, Instance
 from aiops.placement.options import Nodes, Options, Some, gather, nodes_of
-from aiops.placement.risk import Firing, failure_risk
+from aiops.placement.risk import Firing, failure_risk, threats
 from aiops.placement.topology import (
     Ids,
     PlacementSettings,
@@ -122,6 +122,8 @@ class PlacementProblem:
     """What `bias` was made of."""
     held: B1
     """[w] stays: its place is silent, and nothing drives it out."""
+    threats: Mapping[int, str] = field(default_factory=dict)
+    """Node -> why it may fail soon, in one sentence."""
 
     @property
     def node(self) -> I4:
@@ -229,6 +231,7 @@ def pose(
         return None
     settings = settings or PlacementSettings()
     memory = align(memory, topology)
+    findings = tuple(findings)
     conditions, doubtful = believed(conditions, FRESH_S)
     nodes = nodes_of(topology, conditions, failure_risk(findings, topology.node_at, now_ts))
     current = memory.choice
@@ -265,6 +268,7 @@ def pose(
         bias=bias,
         work=work,
         held=out_of_reach(topology, nodes, node_power, current, mask),
+        threats=threats(findings, topology.node_at, now_ts),
     )
 
 

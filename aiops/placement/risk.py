@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ class Firing(Protocol):
         """The node."""
 
     @property
+    def sentence(self) -> str:
+        """It in one plain sentence."""
+
+    @property
     def forecast(self) -> Mapping[str, Any] | None:
         """As `dates` reads it."""
 
@@ -57,14 +61,31 @@ def failure_risk(findings: Iterable[Firing], node_at: Mapping[str, int], now_ts:
     Findings are taken as independent: 1 - prod(1 - p).
     """
     survives = np.ones(len(node_at))
+    for at, p, _ in _told(findings, node_at, now_ts):
+        survives[at] *= 1.0 - p
+    return 1.0 - survives
+
+
+def threats(findings: Iterable[Firing], node_at: Mapping[str, int], now_ts: int) -> dict[int, str]:
+    """Return what the likeliest reason of each node to fail is, in one sentence."""
+    worst: dict[int, tuple[float, str]] = {}
+    for at, p, sentence in _told(findings, node_at, now_ts):
+        if p > 0.0:
+            worst[at] = max(worst.get(at, (0.0, "")), (p, sentence))
+    return {at: sentence for at, (_, sentence) in worst.items()}
+
+
+def _told(
+    findings: Iterable[Firing], node_at: Mapping[str, int], now_ts: int
+) -> Iterator[tuple[int, float, str]]:
+    """Yield the node, the probability of failing within the horizon, and why, of each finding."""
     for finding in findings:
         at = node_at.get(finding.device_id)
         if at is None or finding.status != "firing" or finding.detector in UNREACHABLE:
             continue
         foretold = probability_by(now_ts + HORIZON_NS, finding.forecast, now_ts)
         p = SEVERITY_RISK.get(finding.severity, 0.0) if foretold is None else foretold
-        survives[at] *= 1.0 - p
-    return 1.0 - survives
+        yield at, p, finding.sentence
 
 
 def dates(forecast: Mapping[str, Any] | None) -> dict[float, float]:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from aiops.alerts.finding import Finding, isoformat
-from aiops.placement.risk import HORIZON_NS, SEVERITY_RISK, dates, failure_risk, probability_by
+from aiops.placement.risk import (
+    HORIZON_NS,
+    SEVERITY_RISK,
+    dates,
+    failure_risk,
+    probability_by,
+    threats,
+)
 from tests.placement.fleets import NOON
 
 NODE_AT = {"gw-1": 0, "gw-2": 1}
@@ -80,3 +88,11 @@ def test_risks_of_findings_multiply_and_what_says_nothing_counts_nothing():
         NOON,
     )
     assert risk.tolist() == [pytest.approx(1 - (1 - p) * (1 - SEVERITY_RISK["critical"])), 0.0]
+
+
+def test_the_likeliest_reason_of_a_node_to_fail_is_told():
+    mild, grave = finding(severity="low"), finding(forecast=foretold(p10=24))
+    other = replace(grave, sentence="Memory runs out.")
+    quiet = finding("gw-2", detector="silence", severity="critical")
+    assert threats([mild, other, quiet], NODE_AT, NOON) == {0: "Memory runs out."}
+    assert threats([finding(severity="info")], NODE_AT, NOON) == {}
