@@ -56,8 +56,8 @@ SHAPE: dict[str, float] = {
     "drift_weight": 0.3,
     "smooth": 0.2,
     "latch": 0.98,
-    "base": 4.0,
-    "adapt": 0.03,
+    "base": 3.0,
+    "adapt": 0.05,
     "exceeded": 0.99,
     "unit": 4.0,
 }
@@ -70,7 +70,7 @@ class Judged(NamedTuple):
     scores: Scores
     """Before they are set against an alert line: comparable over series."""
     state: F8
-    """[n] surprise, decades: the highest lately, 2 % less with each row since."""
+    """[n] sum over views of the roots of surprises: the highest lately, 2 % less a row since."""
     views: Any
     """[n, 9] surprise of each of `VIEWS`, decades."""
 
@@ -83,10 +83,10 @@ class Normality:
     mean, roughness (more or less than usual, down to a flat line), the error of a forecast, the
     time of day, the gap before it, the distance from the cohort, and slow drift over days. A view
     learns the distribution of its own statistic, so its surprise is the -log10 of a tail
-    probability whatever the distribution is; the roots of the surprises are added, because many
-    views that agree tell more than one that shouts. The smoothed sum is set against its usual peak
-    on this series, so that a restless series does not page, and that against the alert line, which
-    its cohort lays for the alarm budget (`normality_cohort`).
+    probability whatever the distribution is, and surprises are added. The smoothed sum is set
+    against its usual peak on this series, so that a restless series does not page, and that against
+    the alert line, which its cohort lays for the alarm budget (`normality_cohort`). The latched
+    state is of the sum of roots instead: it orders devices by how many views agree, and fades.
 
     Means are learnt with bounded influence (Huber, Ann. Math. Stat. 35, 1964,
     doi:10.1214/aoms/1177703732): an anomaly moves what is usual only a little, and what lasts

@@ -62,7 +62,7 @@ FULL = 65_000
 FORGOTTEN = 8
 """By so many sixteenths the largest statistic is forgotten when its tail is halved."""
 FREE_ROWS = np.float32(16.0)
-"""So many first rows are learnt from as they are, and their scores fade in."""
+"""So many first rows are learnt from as they are, and not judged: a spread is needed first."""
 LEAK = np.float32(1.0 / 32.0)
 """Of what lies beyond the clip so much counts, so that a spread of nothing can grow."""
 PER_UNIT, A_UNIT = np.float32(16.0), np.float32(1.0 / 16.0)
@@ -391,9 +391,9 @@ def normality_update(
             size[COHORT] = apart
             at[COHORT] = octaves(sided(apart, up, down)) - of_spread - octaves(agreement) + OF_ONE
 
-        total = ZERO
+        total, agreed = ZERO, ZERO
         for v in range(TAILS):
-            if at[v] == NEVER:
+            if free or at[v] == NEVER:
                 continue
             a = max(at[v], 0)
             w = width[v]
@@ -421,7 +421,8 @@ def normality_update(
                 largest[i, v] = max(int(largest[i, v]) - FORGOTTEN, 0)
             if not on[v] or np.float32(abs(size[v])) < least:
                 s = ZERO
-            total += np.float32(math.sqrt(s))
+            total += s
+            agreed += np.float32(math.sqrt(s))
             held = max(s * PER_UNIT, HELD * np.float32(surprises[i, v]))
             surprises[i, v] = int(min(held + HALF_OF, SAID_MOST))
             if wide:
@@ -429,12 +430,11 @@ def normality_update(
         s = ZERO
         if on[DRIFT]:
             s = settings.drift_weight * max(moments[i, RISE], moments[i, FALL])
-        total += np.float32(math.sqrt(s))
+        total += s
+        agreed += np.float32(math.sqrt(s))
         surprises[i, DRIFT] = int(min(s * PER_UNIT + HALF_OF, SAID_MOST))
         if wide:
             views[k, DRIFT] = s
-        if free:
-            total *= seen / FREE_ROWS
         if counts[i, SEEN] < SEEN_MOST:
             counts[i, SEEN] += 1
 
@@ -448,7 +448,7 @@ def normality_update(
         else:
             usual -= settings.adapt * (ONE - settings.exceeded)
         moments[i, USUAL] = max(usual, ZERO)
-        latched = max(settings.latch * moments[i, LATCHED], total)
+        latched = max(settings.latch * moments[i, LATCHED], agreed)
         moments[i, LATCHED] = latched
         state[k] = latched
         observed[k] = value
