@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aiops.detectors.error_burst import ErrorBurst
+from aiops.detectors.error_burst import ErrorBurst, counts_errors
 from aiops.detectors.exhaustion import CREEPS, Exhaustion
 from aiops.detectors.flash_failure import FlashFailure
 from aiops.detectors.flash_wear import FlashWear
 from aiops.detectors.log_heartbeat import LogHeartbeat
 from aiops.detectors.log_novelty import LogNovelty
+from aiops.detectors.normality import Normality
 from aiops.detectors.protocol import Detector
 from aiops.detectors.reboot_drift import RebootDrift
 from aiops.detectors.relation import Relation
 from aiops.detectors.silence import Silence
+from aiops.telemetry.vocabulary import describe
 
 DETECTORS: dict[str, type] = {
     "error_burst": ErrorBurst,
@@ -29,8 +31,15 @@ DETECTORS: dict[str, type] = {
 }
 """Name in settings, rules and findings -> frozen settings, all of which have defaults."""
 
-EVERY_METRIC: Callable[[str], Detector[Any]] | None = None
-"""Makes the detector of a metric that nobody asked for, where all is watched; None: nothing is."""
+
+def of_metric(metric: str) -> Detector[Any]:
+    """Return what watches a metric: bursts of a counter of errors, or what is normal of others."""
+    counter = describe(metric).kind == "counter"
+    return ErrorBurst(metric=metric) if counter and counts_errors(metric) else Normality(metric)
+
+
+EVERY_METRIC: Callable[[str], Detector[Any]] = of_metric
+"""Makes the detector of each metric that arrives and is watched: all are unless told otherwise."""
 
 
 def defaults(*names: str) -> tuple[Detector[Any], ...]:

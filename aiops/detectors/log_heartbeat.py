@@ -89,6 +89,7 @@ class LogHeartbeat:
                 batch.device[logs.row],
                 batch.ts[logs.row],
                 logs.template,
+                ~batch.historical[logs.row],
                 memory,
                 self.memory_beats,
             )

@@ -120,6 +120,7 @@ class LogNovelty:
                 batch.ts[logs.row],
                 logs.template,
                 gravity,
+                ~batch.historical[logs.row],
                 memory,
                 int(self.warm_days * 86_400 * SECOND_NS),
                 int(self.episode_s * SECOND_NS),

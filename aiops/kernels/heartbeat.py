@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8, I4, I8
+from aiops.kernels.rows import B1, F8, I4, I8
 
 F4: TypeAlias = npt.NDArray[np.float32]
 
@@ -44,20 +44,22 @@ class HeartbeatMemory(NamedTuple):
     variance_s2: F4
     """[c, SLOTS] variance of it."""
     heard: I8
-    """[c] time of the device's last line of any template, ns."""
+    """[c] time of the device's last line of any template, ns, of those that came in time."""
 
 
 @kernel
 def heartbeat_update(
-    device: I4, ts: I8, template: I4, memory: HeartbeatMemory, memory_beats: int
+    device: I4, ts: I8, template: I4, live: B1, memory: HeartbeatMemory, memory_beats: int
 ) -> None:
     """Learn the intervals between lines [m] of one template, over some `memory_beats`.
 
     Lines are grouped by device, in time order. Template 0 has no rhythm: it is everything else.
+    Those that are not `live` [m], as they came after their epoch had closed, move no clock.
     """
     for k in range(device.shape[0]):
         i, t, which = device[k], ts[k], template[k]
-        memory.heard[i] = max(memory.heard[i], t)
+        if live[k]:
+            memory.heard[i] = max(memory.heard[i], t)
         if which == 0:
             continue
         slot, room = -1, -1

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiops.kernels.compile import kernel
-from aiops.kernels.rows import F8, I1, I4, I8
+from aiops.kernels.rows import B1, F8, I1, I4, I8
 
 U1: TypeAlias = npt.NDArray[np.uint8]
 U2: TypeAlias = npt.NDArray[np.uint16]
@@ -60,6 +60,7 @@ def novelty_update(
     ts: I8,
     template: I4,
     gravity: I1,
+    live: B1,
     memory: NoveltyMemory,
     warm_ns: int,
     episode_ns: int,
@@ -68,7 +69,8 @@ def novelty_update(
 
     Lines are grouped by device, in time order. Template 0 is everything there was no room for. A
     line of a spell's template begins an episode when the last one began `episode_ns` before. New
-    templates beyond `KEPT` of an epoch are seen, and no more is made of them.
+    templates beyond `KEPT` of an epoch are seen, and no more is made of them; nor of those of lines
+    that are not `live` [m]: they came after their epoch had closed.
     """
     for k in range(device.shape[0]):
         i, t, which = device[k], ts[k], template[k]
@@ -80,12 +82,14 @@ def novelty_update(
         byte, bit = which >> 3, np.uint8(1 << (which & 7))
         if memory.seen[i, byte] & bit == 0:
             memory.seen[i, byte] |= bit
-            if t - memory.since[i] >= warm_ns:
+            if live[k] and t - memory.since[i] >= warm_ns:
                 for slot in range(KEPT):
                     if memory.fresh[i, slot] == FREE:
                         memory.fresh[i, slot] = which
                         memory.fresh_class[i, slot] = gravity[k]
                         break
+            continue
+        if not live[k]:
             continue
         for slot in range(KEPT):
             if memory.fresh[i, slot] == which:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from aiops.telemetry.columns import column_of, read_names
 from aiops.telemetry.dialects import LABELS, named
 from aiops.telemetry.layout import Layout
+from aiops.telemetry.lines import COUNTS
 from aiops.telemetry.normalise import normalise
 from aiops.telemetry.normalised import NormalisedFrame
 
@@ -58,6 +59,14 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             "add node_exporter to Prometheus, inputs.system to Telegraf, the plugin uptime to "
             "collectd, or send it yourself",
         ),
+        **{
+            name: Need(((metric,),), "send log lines, over OTLP or as rows with a message")
+            for name, metric in (
+                ("error_burst", "log.errors"),
+                ("log_heartbeat", "log.lines"),
+                ("log_novelty", "log.lines"),
+            )
+        },
         "silence": Need((), ""),
     }
 )
@@ -132,6 +141,8 @@ class Coverage:
         self.set_aside.update(taken.set_aside["reason"].to_pylist())
         self._count(self.devices, column_of(table, layout.device))
         self.canonical |= _metrics(taken.columns)
+        if taken.logs is not None and len(taken.logs.row):
+            self.canonical.update(COUNTS)
         became = _became(taken)
         if layout.is_long:
             self._long(table, layout, became)

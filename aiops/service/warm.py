@@ -38,12 +38,14 @@ def warm(rules: Sequence[AlertRule], limits: Limits, watch: Watch | None = None)
 
 
 def _telemetry() -> pa.Table:
-    """Return an hour a row, with every metric of the vocabulary as its column."""
+    """Return an hour a row, with every metric of the vocabulary as its column, and a log line."""
     hour = np.repeat(np.arange(HOURS), DEVICES)
     columns: dict[str, pa.Array] = {
         "device_id": pa.array([f"gw-{i}" for i in range(DEVICES)] * HOURS).dictionary_encode(),
         "ts": pa.array(BEGIN_NS + hour * HOUR_NS).cast(pa.timestamp("ns", tz="UTC")),
     }
+    columns["message"] = pa.array([f"the usual, {h}" if h % 9 else f"odd {h}" for h in hour])
+    columns["severity"] = pa.array(np.where(hour % 20 == 0, "error", "info"))
     for name, metric in VOCABULARY.items():
         lower = metric.lower if np.isfinite(metric.lower) else 0.0
         upper = metric.upper if np.isfinite(metric.upper) else lower + 1e6

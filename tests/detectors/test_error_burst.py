@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiops.detectors import EVERY_METRIC
 from aiops.detectors.error_burst import ErrorBurst, counts_errors
 from aiops.detectors.protocol import Epoch, FleetShape
 from aiops.errors import SettingsError
@@ -136,3 +137,10 @@ def test_counters_of_errors_are_known_by_their_names(name, counts):
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         ErrorBurst(**wrong)
+
+
+def test_what_counts_errors_is_watched_for_bursts_and_everything_else_for_what_is_normal():
+    assert EVERY_METRIC("log.errors") == ErrorBurst()
+    assert EVERY_METRIC("node_edac_correctable_errors_total").name.startswith("error_burst:")
+    assert EVERY_METRIC("errors").name == "normality:errors"  # a gauge, by its name
+    assert EVERY_METRIC("log.lines").name == "normality:log.lines"

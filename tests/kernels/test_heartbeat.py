@@ -15,10 +15,11 @@ SECOND = 10**9
 START = 1_760_000_000
 
 
-def show(memory, seconds, template, device=0):
+def show(memory, seconds, template, device=0, live=True):
     ts = ((START + np.asarray(seconds)) * SECOND).astype(np.int64)
     n = len(ts)
-    heartbeat_update(np.full(n, device, np.int32), ts, np.asarray(template, np.int32), memory, 100)
+    devices, templates = np.full(n, device, np.int32), np.asarray(template, np.int32)
+    heartbeat_update(devices, ts, templates, np.full(n, live), memory, 100)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,3 +84,12 @@ def test_a_line_without_rhythm_is_never_missed():
     show(memory, np.cumsum(rng.exponential(600, 200)), [7] * 200)
     show(memory, [400_000], [3])
     assert overdue(memory) == (FREE, 0.0, pytest.approx(np.nan, nan_ok=True))
+
+
+def test_lines_that_came_too_late_teach_and_make_nothing_overdue():
+    memory = LogHeartbeat().init(FleetShape(1))
+    show(memory, np.arange(0, 36_000, 600), [7] * 60)
+    show(memory, [36_000 + 7200], [3], live=False)
+    assert overdue(memory)[1] == 0.0
+    show(memory, [36_000 + 7200], [3])
+    assert overdue(memory)[1] > 0.0

@@ -13,9 +13,10 @@ from tests.oracles.logs import novel
 HOUR = 3_600_000_000_000
 
 
-def show(memory, device, ts, template, warm_ns=100 * HOUR, gravity=None):
+def show(memory, device, ts, template, warm_ns=100 * HOUR, gravity=None, live=True):
     gravity = np.zeros(len(ts), np.int8) if gravity is None else gravity
-    novelty_update(device, ts, template, gravity, memory, warm_ns, HOUR)
+    alive = np.full(len(ts), live)
+    novelty_update(device, ts, template, gravity, alive, memory, warm_ns, HOUR)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -65,3 +66,11 @@ def test_episodes_are_an_hour_apart_and_the_gravest_line_counts():
     show(memory, device, ts, np.full(5, 9, np.int32), gravity=np.array([0, 0, 2, 1, 0], np.int8))
     assert memory.episodes[0] == 3
     assert memory.gravity[0] == 2
+
+
+def test_what_came_too_late_is_seen_and_begins_nothing():
+    memory = LogNovelty().init(FleetShape(1))
+    ts = 10**18 + np.arange(3) * 200 * HOUR
+    show(memory, np.zeros(3, np.int32), ts, np.array([1, 2, 3], np.int32), live=False)
+    assert memory.seen[0, 0] == 0b1110
+    assert (memory.fresh == FREE).all()
