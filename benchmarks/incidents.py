@@ -13,6 +13,8 @@ blamed value, by three rules, over an hour of epochs; chance strikes others.
 * `blame_right`: one cause, of a random attribute or pair, that strikes 30 to 90 % of its devices:
   the share of fleets in which exactly that is blamed. One with the very same devices counts.
 * `blame_on_noise`: the same findings with attributes shuffled: the share of fleets without blame.
+* `budget_ratio` and others of `benchmarks/budget.py`: false alarms of a fleet in which nobody is
+  ill, over those that the alarm budget allows.
 
 Peers, on the same findings: half of a site's devices under one rule are one incident (what was the
 rule before), and Alertmanager's grouping by rule and site, and by rule alone.
@@ -37,6 +39,7 @@ from aiops.alerts.cause import Blame
 from aiops.alerts.finding import Finding
 from aiops.alerts.incident import Grouping, Opened
 from aiops.fleet.attributes import Attributes
+from benchmarks import budget
 
 RULES = ("normality:cpu.utilization_ratio", "reboot_drift", "silence")
 MINUTE = 60_000_000_000
@@ -225,6 +228,7 @@ def main() -> None:
             values = np.array([each[name] for each in told])
             figures[name] = float(values.mean())
             figures[f"{name}_se"] = float(values.std(ddof=1) / math.sqrt(times))
+    figures |= budget.measured(given.quick, given.seed + 100)[0]
     for name, value in figures.items():
         print(f"{name:40} {value:9.4f}")
     if given.json:
