@@ -17,7 +17,15 @@ PAGES = (
     HERE.parent / "README.md",
     *(
         DOCS / f"{name}.md"
-        for name in ("flash-wear", "reboot-drift", "placement", "service", "feedback", "logs")
+        for name in (
+            "flash-wear",
+            "reboot-drift",
+            "placement",
+            "service",
+            "exhaustion",
+            "feedback",
+            "logs",
+        )
     ),
 )
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -133,6 +141,35 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("the 80 % rule: precision", "rule80_precision"),
         ("updates/s on one core", "updates_per_s"),
         ("state, bytes per medium", "state_bytes_per_medium"),
+    ),
+    "exhaustion": (
+        ("leaks of 1 % a day found 10 days or more before memory is full", "leak_found"),
+        ("its standard error", "leak_found_se"),
+        ("days before memory is full, median", "leak_lead_days_median"),
+        ("share of true dates in the 90 % interval of the first alert", "leak_cover"),
+        ("its standard error", "leak_cover_se"),
+        ("heat of 0.1 degrees a day found within 90 days", "heat_found_90d"),
+        ("its standard error", "heat_found_90d_se"),
+        ("the same, within 60 days", "heat_found_60d"),
+        ("neighbours in the same weather that were taken for it", "heat_neighbours_alarmed"),
+        ("found within 90 days without neighbours", "heat_found_90d_without_cohort"),
+        ("false alarms at a budget of 10: memory without a leak", "false_alarms_memory"),
+        ("the same, base jumps every 30 days", "false_alarms_jumps"),
+        ("its standard error", "false_alarms_jumps_se"),
+        ("the same, noise correlated over six days", "false_alarms_six_days"),
+        ("its standard error", "false_alarms_six_days_se"),
+        ("the same, over twenty days", "false_alarms_wander"),
+        ("the same, weather alone", "false_alarms_weather"),
+        ("Netdata's rule: leaks found in time", "netdata_leak_found"),
+        ("the same: heat found within 60 days", "netdata_heat_found_60d"),
+        ("`predict_linear`, 4 h: leaks found in time", "predict_linear_4h_leak_found"),
+        ("the same: heat found within 90 days", "predict_linear_4h_heat_found_90d"),
+        ("`predict_linear`, 7 d: leaks found in time", "predict_linear_7d_leak_found"),
+        ("the same: heat found within 90 days", "predict_linear_7d_heat_found_90d"),
+        ("readings a CPU second, judging included", "readings_per_s"),
+        ("the same, every device leaks", "readings_per_s_all_leak"),
+        ("state, bytes per device and metric", "bytes_per_device"),
+        ("the same, where compared with others", "bytes_per_device_compared"),
     ),
     "reboots": (
         ("one reboot a week, rate known: mean delay over SR's, x1.5", "delay_ratio_x15"),

@@ -19,12 +19,13 @@ DAY_S = 86_400.0
 RESPONSES: dict[str, tuple[Kind, ...]] = {
     "flash_wear": ("schedule_maintenance",),
     "flash_failure": ("schedule_maintenance",),
+    "exhaustion": ("schedule_maintenance",),
     # Many of one cohort: what they share is suspect, not each device.
     "reboot_drift": ("hold_rollout", "schedule_maintenance"),
     # Unreachable is not dead: nothing is moved, drained or fenced for silence alone.
     "silence": (),
 }
-"""Detector -> what its firing findings ask for; of several, the first that applies.
+"""Detector, without its metric -> what its findings ask for; of several, the first that applies.
 
 Besides, each incident is notified, and each move of a plan is a migration.
 """
@@ -119,7 +120,7 @@ class Policy:
                 yield from self._respond_to_group(finding, historical)
                 continue
             crowd = crowds.get((finding.detector, finding.cohort), {})
-            for kind in RESPONSES.get(finding.detector, ()):
+            for kind in RESPONSES.get(_family(finding), ()):
                 if kind == "hold_rollout" and crowd:
                     yield self._hold_rollout(finding, crowd, historical)
                     break
@@ -129,7 +130,7 @@ class Policy:
 
     def _respond_to_group(self, finding: Finding, historical: bool) -> Iterator[Action]:
         """Hold the rollout of a cohort; what a site shared is for people to look at."""
-        if finding.cohort and "hold_rollout" in RESPONSES.get(finding.detector, ()):
+        if finding.cohort and "hold_rollout" in RESPONSES.get(_family(finding), ()):
             crowd = dict.fromkeys(finding.devices, finding.id)
             yield self._hold_rollout(finding, crowd, historical)
 
@@ -250,3 +251,8 @@ def _order(action: Action) -> tuple[int, float, tuple[str, ...], str]:
 
 def _stale(kind: Kind, ts: int) -> int:
     return ts + int(EXPIRES_S[kind] * SECOND)
+
+
+def _family(finding: Finding) -> str:
+    """Return the detector of a finding without the metric that may stand behind it."""
+    return finding.detector.partition(":")[0]

@@ -316,10 +316,11 @@ class Plan:
         terms = problem.terms_of(i)
         saved = terms[old] - terms[new]
         mostly = TERMS[int(saved.argmax())]
-        why = problem.threats.get(int(problem.node[i, old])) if mostly == "failure_risk" else None
+        if mostly == "failure_risk" and (node := int(problem.node[i, old])) in problem.threats:
+            mostly += f" ({problem.threats[node].rstrip('.')})"
         return (
             f"{target} costs {saved.sum()} micro-dollars an hour less than {source},"
-            f" mostly for {mostly}" + (f" ({why.rstrip('.')})" if why else "")
+            f" mostly for {mostly}"
         )
 
 
