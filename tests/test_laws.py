@@ -12,6 +12,7 @@ import pytest
 from aiops.alerts.rule import AlertRule
 from aiops.connectors.simulator import SCENARIOS, Fault, Simulation
 from aiops.detectors import DETECTORS
+from aiops.detectors.normality import Normality
 from aiops.detectors.silence import Silence
 from aiops.engine.engine import Engine
 from aiops.kernels.rows import no_scores
@@ -120,6 +121,28 @@ def test_a_detector_says_its_own_fault_in_time(name):
     check_voice(DETECTORS[name](), whole(scenario), [said], epoch_s=3600)
     with pytest.raises(BrokenLaw, match="voice"):
         check_voice(DETECTORS[name](), whole(replace(scenario, faults=())), [said], epoch_s=3600)
+
+
+@pytest.mark.parametrize("metric", ["temperature.celsius", "storage.bytes_written"])
+def test_normality_obeys_every_law_on_a_gauge_and_on_a_counter(metric, table):
+    check_detector(Normality(metric), table)
+
+
+@pytest.mark.parametrize("metric", ["temperature.celsius", "memory.utilization_ratio"])
+def test_normality_is_silent_on_a_healthy_fleet(metric):
+    scenario = replace(SCENARIOS["healthy"], devices=24, sites=3, days=60)
+    check_silence(Normality(metric, alarm_budget=10.0), whole(scenario), epoch_s=3600)
+
+
+def test_normality_says_its_own_fault_in_time():
+    fault = Fault("heat", "gw-0003", 30.0, days=5.0, size=60.0)
+    scenario = replace(SCENARIOS["healthy"], devices=8, sites=2, days=60, faults=(fault,))
+    onset = scenario.start_ns + int(fault.start_day * DAY)
+    said = (fault.where, onset, onset + DAY)
+    watch = Normality("temperature.celsius", alarm_budget=30.0)
+    check_voice(watch, whole(scenario), [said], epoch_s=3600)
+    with pytest.raises(BrokenLaw, match="voice"):
+        check_voice(watch, whole(replace(scenario, faults=())), [said], epoch_s=3600)
 
 
 def test_the_law_of_silence_catches_a_detector_that_cries_wolf():

@@ -171,7 +171,7 @@ def test_a_score_does_not_saturate():
 
 
 def test_an_anomaly_is_hardly_learnt_yet_a_new_normal_is_accepted():
-    ts, value = stream("gaussian", n=6000)
+    ts, value = stream("gaussian", n=12_000)
     spiked = value.copy()
     spiked[2000:2010] += 1000.0
     plain = judge(Normality("m"), ts[:2010], value[:2010])[5]
