@@ -9,7 +9,7 @@ import pytest
 from aiops.alerts.rule import AlertRule
 from aiops.connectors.memory import CRASH, Crashed, MemorySink, MemorySource
 from aiops.connectors.simulator import SCENARIOS, Fault, Simulation
-from aiops.detectors import defaults
+from aiops.detectors import EVERY_METRIC, defaults
 from aiops.detectors.flash_wear import FlashWear
 from aiops.engine.engine import Engine
 from aiops.engine.run import Checkpoint, run
@@ -96,12 +96,18 @@ def test_state_of_other_settings_is_not_taken_for_ours(tmp_path):
         AlertRule(FlashWear(refresh_s=3600.0) if one.name == "flash_wear" else one)
         for one in defaults()
     ]
-    changed = Engine(rules, inventory=SIMULATION.inventory(), epoch_s=3600, lateness_s=3600)
+    told = {
+        "watch": EVERY_METRIC,
+        "inventory": SIMULATION.inventory(),
+        "epoch_s": 3600,
+        "lateness_s": 3600,
+    }
+    changed = Engine(rules, **told)
     with pytest.raises(StateMismatch, match="rebuild it by replaying"):
         checkpoint.load(changed)
     # Another budget only moves the line: weeks of learning are not thrown away for it.
     tuned = [AlertRule(replace(one, alarm_budget=100.0)) for one in defaults()]
-    checkpoint.load(Engine(tuned, inventory=SIMULATION.inventory(), epoch_s=3600, lateness_s=3600))
+    checkpoint.load(Engine(tuned, **told))
 
 
 def test_two_rules_on_one_detector_run_it_once(whole):
