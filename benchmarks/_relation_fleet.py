@@ -188,7 +188,7 @@ def batch_of(told: Telemetry, some: slice) -> TelemetryBatch:
         cohort=np.zeros(n, np.int32),
         ts=np.tile(told.ts[some], devices),
         historical=np.zeros(n, np.bool_),
-        columns={name: np.ascontiguousarray(flat[:, j]) for j, name in enumerate(METRICS)},
+        columns={name: np.ascontiguousarray(flat[:, j]) for j, name in enumerate(METRICS[:k])},
         indptr=np.arange(devices + 1, dtype=np.int64) * ticks,
     )
 

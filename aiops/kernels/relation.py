@@ -143,18 +143,21 @@ def line_of(usual: float, square: float, days: float, log_chance: float) -> floa
 
 @kernel
 def strongest(d: int, memory: RelationMemory, settings: RelationSettings) -> tuple[int, float]:
-    """Return the metric with the most evidence (-1: none has any), and the score of the device."""
+    """Return the metric with the most evidence (-1: none has any), and the score of the device.
+
+    Most by the lines of the default budget: those of another follow them.
+    """
     if memory.days[d] < settings.learn_days:
         return -1, 0.0 if memory.accepted[d] else np.nan
-    best, score = -1, 0.0
+    best, most = -1, 0.0
     for j in range(memory.evidence.shape[1]):
-        if memory.evidence[d, j] > 0.0:
-            line = line_of(
-                memory.usual[d, j], memory.square[d, j], memory.days[d], settings.line_log
-            )
-            if memory.evidence[d, j] > score * line:
-                best, score = j, memory.evidence[d, j] / line
-    return best, score
+        if memory.evidence[d, j] > most * memory.line[d, j]:
+            best, most = j, memory.evidence[d, j] / memory.line[d, j]
+    if best < 0:
+        return -1, 0.0
+    usual, square = memory.usual[d, best], memory.square[d, best]
+    line = line_of(usual, square, memory.days[d], settings.line_log)
+    return best, memory.evidence[d, best] / line
 
 
 @kernel
@@ -258,8 +261,9 @@ def weigh(d: int, mask: int, memory: RelationMemory, inverse: F8, y: F8, z: F8, 
             memory.evidence[d, j] = max(memory.evidence[d, j] - LEAK, 0.0)
             continue
         variance += (GAIN * left) ** 2 * max(leverage - part * part, 0.0)
-        ratio = (1.0 + r[j] * r[j] / (TAIL * variance)) / (1.0 + z[j] * z[j] / (TAIL * alone))
-        more = 0.5 * math.log(ratio * ratio * ratio * ratio * ratio * ratio * variance / alone)
+        ratio = (TAIL * variance + r[j] * r[j]) * alone / ((TAIL * alone + z[j] * z[j]) * variance)
+        cube = ratio * ratio * ratio
+        more = 0.5 * math.log(cube * cube * variance / alone)
         memory.evidence[d, j] = max(memory.evidence[d, j] + more, 0.0)
         if more > 0.0:
             memory.observed[d, j] = y[j]
@@ -284,6 +288,7 @@ def learn(
     doi:10.1080/00401706.1959.10489860), higher while little is known; `gate` slows them down.
     """
     slow, quick = passed_s / settings.memory_s, passed_s / settings.centre_s
+    moment = memory.moment[d]
     for j in range(y.shape[0]):
         if y[j] != y[j]:
             continue
@@ -305,8 +310,8 @@ def learn(
         z[j] = min(max(z[j], -CLIP), CLIP)
         row = j * (j + 1) // 2
         for m in range(j + 1):
-            if y[m] == y[m]:
-                memory.moment[d, row + m] += rate * (z[j] * z[m] - memory.moment[d, row + m])
+            there = rate if y[m] == y[m] else 0.0
+            moment[row + m] += np.float32(there * (z[j] * z[m] - moment[row + m]))
         if r[j] == r[j]:
             off = min(max(r[j], -CLIP), CLIP)
             memory.lasting[d, j] += min(passed_s / LASTING_S, 1.0) * (off - memory.lasting[d, j])
@@ -368,7 +373,7 @@ def leave_out(d: int, missing: int, memory: RelationMemory, work: F8) -> None:
         for m in range(j + 1):
             work[j, m] = memory.inverse[d, row + m]
             work[m, j] = work[j, m]
-    for p in range(k):
+    for p in range(k if missing else 0):
         if not missing >> p & 1:
             continue
         for j in range(k):

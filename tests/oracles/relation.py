@@ -85,11 +85,15 @@ class Device:
     def score(self):
         if self.days < self.set.learn_days:
             return None, 0.0 if self.accepted else math.nan
-        ratios = [
-            m.evidence / line(m.usual, m.square, self.days, self.set.line_log) for m in self.metrics
-        ]
-        best = max(range(len(ratios)), key=ratios.__getitem__)
-        return (best, ratios[best]) if ratios[best] > 0.0 else (None, 0.0)
+        best = max(range(len(self.metrics)), key=lambda j: self.ratio(self.metrics[j]))
+        m = self.metrics[best]
+        if m.evidence == 0.0:
+            return None, 0.0
+        return best, m.evidence / line(m.usual, m.square, self.days, self.set.line_log)
+
+    @staticmethod
+    def ratio(m):
+        return m.evidence / m.line
 
     def judge(self):
         ts, self.began = self.began, 0
