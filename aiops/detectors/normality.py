@@ -70,7 +70,7 @@ class Judged(NamedTuple):
     scores: Scores
     """Before they are set against an alert line: comparable over series."""
     state: F8
-    """[n] sum over views of the roots of surprises: the highest lately, 2 % less a row since."""
+    """[n] sum over views of log2(1 + surprise): the highest lately, 2 % less a row since."""
     views: Any
     """[n, 9] surprise of each of `VIEWS`, decades."""
 
@@ -86,7 +86,7 @@ class Normality:
     probability whatever the distribution is, and surprises are added. The smoothed sum is set
     against its usual peak on this series, so that a restless series does not page, and that against
     the alert line, which its cohort lays for the alarm budget (`normality_cohort`). The latched
-    state is of the sum of roots instead: it orders devices by how many views agree, and fades.
+    state is of the sum of their logarithms instead: it orders devices by how many views agree.
 
     Means are learnt with bounded influence (Huber, Ann. Math. Stat. 35, 1964,
     doi:10.1214/aoms/1177703732): an anomaly moves what is usual only a little, and what lasts

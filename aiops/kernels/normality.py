@@ -67,7 +67,8 @@ LEAK = np.float32(1.0 / 32.0)
 """Of what lies beyond the clip so much counts, so that a spread of nothing can grow."""
 PER_UNIT, A_UNIT = np.float32(16.0), np.float32(1.0 / 16.0)
 """Steps of the profile in one spread, and of a surprise that is kept in a decade."""
-PROFILE_MOST = 127
+PROFILE_MOST, PROFILE_SPREADS = 127, np.float32(8.0)
+"""An hour is no more of such steps, and of spreads, from the level."""
 PER_DITHER = np.float32(1.0 / 65_536.0)
 SAID_MOST = np.float32(255.0)
 HELD = np.float32(0.8)
@@ -372,7 +373,7 @@ def normality_update(
         size[SEASON] = off
         off = within(off, clip * usual)
         moments[i, SEASON_SPREAD] += slow * (np.float32(abs(off)) - moments[i, SEASON_SPREAD])
-        learnt = settings.learn_season * off / tick
+        learnt = settings.learn_season * within(off, PROFILE_SPREADS * spread) / tick
         dither = np.float32((ts // 1_000_000 * 2_654_435_761) & 0xFFFF) * PER_DITHER
         step_to = hours[i, slot] + math.floor(learnt * (ONE - after) + dither)
         hours[i, slot] = min(max(step_to, -PROFILE_MOST), PROFILE_MOST)
@@ -422,7 +423,7 @@ def normality_update(
             if not on[v] or np.float32(abs(size[v])) < least:
                 s = ZERO
             total += s
-            agreed += np.float32(math.sqrt(s))
+            agreed += np.float32(octaves(ONE + s) - OF_ONE) * OCTAVES
             held = max(s * PER_UNIT, HELD * np.float32(surprises[i, v]))
             surprises[i, v] = int(min(held + HALF_OF, SAID_MOST))
             if wide:
@@ -431,7 +432,7 @@ def normality_update(
         if on[DRIFT]:
             s = settings.drift_weight * max(moments[i, RISE], moments[i, FALL])
         total += s
-        agreed += np.float32(math.sqrt(s))
+        agreed += np.float32(octaves(ONE + s) - OF_ONE) * OCTAVES
         surprises[i, DRIFT] = int(min(s * PER_UNIT + HALF_OF, SAID_MOST))
         if wide:
             views[k, DRIFT] = s

@@ -159,7 +159,7 @@ class Series:
             surprises[view] = 0.0 if abs(size) < s.least else decades
         surprises["drift"] = s.drift_weight * max(self.rise, self.fall)
         total = sum(surprises.values())
-        agreed = sum(math.sqrt(decades) for decades in surprises.values())
+        agreed = sum(log2(1.0 + decades) for decades in surprises.values())
 
         # learn
         near = between(away, clip * spread)
@@ -173,7 +173,7 @@ class Series:
         self.forecast += s.follow * ahead
         off = between(off, clip * season_usual)
         self.season_error += slow * (abs(off) - self.season_error)
-        learnt = s.learn_season * off * 16.0 / spread
+        learnt = s.learn_season * between(off, 8.0 * spread) * 16.0 / spread
         dither = (ts // 1_000_000 * 2_654_435_761) % 65_536 / 65_536
         for where, weight in ((slot, 1.0 - after), ((slot + 1) % 24, after)):
             moved_to = self.hours[where] + math.floor(learnt * weight + dither)
