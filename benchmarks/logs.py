@@ -138,7 +138,8 @@ def timed(templates: Templates, lines: list[str]) -> float:
 
 def through_the_engine(lines: list[str]) -> float:
     """Return lines a second from frame to findings: a minute of a hundred devices each epoch."""
-    detectors = [DETECTORS[name]() for name in ("error_burst", "log_novelty", "log_heartbeat")]
+    names = ("error_burst", "log_burst", "log_novelty", "log_heartbeat")
+    detectors = [DETECTORS[name]() for name in names]
     engine = Engine([AlertRule(detector) for detector in detectors])
     engine.step(frame(lines[: 2 * EPOCH], 0))  # compiled, and templates learnt
     began = time.process_time()

@@ -11,6 +11,7 @@ WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel
 
 FAULTS = {
     "error_burst": "link errors",
+    "log_burst": "logins",
     "log_novelty": "filesystem",
     "log_heartbeat": "watchdog",
 }
@@ -24,8 +25,9 @@ def log_fleet(
 
     Each device kicks its watchdog every `step_s`, logs in people at random, has an error now and
     then and, rarely, a line that it never had before. With a `fault`, one device from a `day` on:
-    ``link errors`` (a hundred errors of a kind that it knows), ``filesystem`` (errors nobody ever
-    had, at every second kick), ``watchdog`` (it is kicked no more).
+    ``logins`` (two hundred in ten minutes), ``link errors`` (a hundred of a kind that it knows),
+    ``filesystem`` (errors nobody ever had, at every second kick), ``watchdog`` (it is kicked no
+    more).
     """
     rng = np.random.default_rng(seed)
     rare = [" ".join(rng.permutation(WORDS)[:6]) for _ in range(60)]
@@ -48,6 +50,10 @@ def log_fleet(
                 rows.append((ts + 3000, name, 17.0, line))
             if rng.random() < 0.3 / (30 * DAY_S / step_s):
                 rows.append((ts + 4000, name, 9.0, rare[rng.integers(len(rare))]))
+            if broken == "logins" and k == onset:
+                for n in range(200):
+                    line = f"session opened for user {WORDS[n % len(WORDS)]}"
+                    rows.append((ts + 5000 + n * 3 * 10**9, name, 9.0, line))
             if broken == "link errors" and k == onset:
                 for n in range(100):
                     line = f"eth0: link error, retry {n}"

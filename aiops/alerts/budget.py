@@ -22,8 +22,9 @@ SHARES: Mapping[str, float] = {
     "relation": 1.0,
     "exhaustion": 1.0,
     "error_burst": 0.4,
-    "log_novelty": 0.3,
-    "log_heartbeat": 0.3,
+    "log_burst": 0.2,
+    "log_novelty": 0.2,
+    "log_heartbeat": 0.2,
 }
 """Weight of each family of detectors, all metrics of it together. It is also what the family may
 cost when no budget is set, in false alarms per 1,000 device-months: 10 for the whole product."""

@@ -9,6 +9,7 @@ from aiops.detectors.error_burst import ErrorBurst, counts_errors
 from aiops.detectors.exhaustion import CREEPS, Exhaustion
 from aiops.detectors.flash_failure import FlashFailure
 from aiops.detectors.flash_wear import FlashWear
+from aiops.detectors.log_burst import LogBurst
 from aiops.detectors.log_heartbeat import LogHeartbeat
 from aiops.detectors.log_novelty import LogNovelty
 from aiops.detectors.normality import Normality
@@ -23,6 +24,7 @@ DETECTORS: dict[str, type] = {
     "exhaustion": Exhaustion,
     "flash_failure": FlashFailure,
     "flash_wear": FlashWear,
+    "log_burst": LogBurst,
     "log_heartbeat": LogHeartbeat,
     "log_novelty": LogNovelty,
     "reboot_drift": RebootDrift,

@@ -99,7 +99,7 @@ class ErrorBurst:
         """Return the memory of devices nothing is known of."""
         n, windows = shape.capacity, (shape.capacity, len(WINDOWS_S))
         return ErrorMemory(
-            count=np.full(n, np.nan),
+            reading=np.full(n, np.nan),
             ts=np.zeros(n, dtype=np.int64),
             errors=np.zeros(n),
             time_s=np.zeros(n),

@@ -31,7 +31,7 @@ LOG_TINY = -700.0
 class ErrorMemory(NamedTuple):
     """What each device's counter has shown."""
 
-    count: F8
+    reading: F8
     """[c] last reading; NaN: none yet."""
     ts: I8
     """[c] when, ns; 0: never."""
@@ -187,8 +187,8 @@ def error_update(
         new, i, t = count[k], device[k], ts[k]
         if np.isnan(new) or t <= memory.ts[i]:
             continue
-        old = memory.count[i]
-        memory.count[i] = new
+        old = memory.reading[i]
+        memory.reading[i] = new
         if np.isnan(old):
             memory.ts[i] = t
             memory.block[i] = np.int32(t * 1e-9 / BLOCK_S)

@@ -63,6 +63,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             name: Need(((metric,),), "send log lines, over OTLP or as rows with a message")
             for name, metric in (
                 ("error_burst", "log.errors"),
+                ("log_burst", "log.lines"),
                 ("log_heartbeat", "log.lines"),
                 ("log_novelty", "log.lines"),
             )
