@@ -155,6 +155,8 @@ class Incident:
     """Where it is in its life."""
     quiet: str = ""
     """Why nobody is paged: id of a silence, or in words; empty: somebody is."""
+    paged: bool = True
+    """Somebody has been paged of it, now or before."""
     reopened: int = 0
     """How often it fired again after it had been resolved."""
 

@@ -22,6 +22,8 @@ from aiops.errors import SettingsError
 from aiops.fleet.attributes import Attributes
 from aiops.kernels.rows import B1
 
+HEARD = ("acknowledgement", "silence", "silence end")
+"""Kinds of records of the log that are heard here."""
 SILENCES_MOST = 1000
 KEPT_S = 7 * 86_400
 """A silence that is over is shown for so long."""
@@ -124,10 +126,7 @@ class Life:
         if kind == "acknowledgement":
             self._acknowledge(said, author, ts)
         elif kind == "silence":
-            silence = Silence.said(said, author, ts)
-            self._forget(ts)
-            self.silences[silence.id] = silence
-            self._masks.pop(silence.id, None)
+            self._silence(said, author, ts)
         elif said["silence_id"] in self.silences:
             silence = self.silences[said["silence_id"]]
             if not silence.over(ts):
@@ -148,6 +147,14 @@ class Life:
             author, said["until"], until_ts, incident.severity, len(incident.devices)
         )
 
+    def _silence(self, said: Mapping[str, Any], author: str, ts: int) -> None:
+        try:
+            silence = Silence.said(said, author, ts)
+        except SettingsError:  # the log is of a version that took it: it stops no replay
+            return
+        self._forget(ts)
+        self.silences[silence.id] = silence
+
     def _forget(self, ts: int) -> None:
         """Forget silences that have been over for long, and the oldest when there are too many."""
         for name in [n for n, s in self.silences.items() if s.over(ts - KEPT_S * SECOND_NS)]:
@@ -158,16 +165,26 @@ class Life:
     # Each epoch ------------------------------------------------------------------------------
 
     def mark(
-        self, findings: Sequence[Finding], ts: int, attributes: Attributes | None
+        self,
+        findings: Sequence[Finding],
+        firing: Mapping[str, Finding],
+        ts: int,
+        attributes: Attributes | None,
     ) -> list[Finding]:
-        """Return the findings of an epoch that ends at `ts`; those that are silenced say so."""
+        """Return the findings of an epoch that ends at `ts`; those that are silenced say so.
+
+        What was silenced when it fired (`firing`, by fingerprint) is when it is resolved.
+        """
         active = self._active(ts)
-        if not active:
-            return list(findings)
         marked = []
         for finding in findings:
-            devices = finding.devices if finding.group else (finding.device_id,)
-            said = self._silenced(active, finding.severity, (finding.rule,), devices, attributes)
+            if finding.status == "resolved":
+                before = firing.get(finding.fingerprint)
+                said = "" if before is None else before.quiet
+            else:
+                devices = finding.devices if finding.group else (finding.device_id,)
+                rules = (finding.rule,)
+                said = self._silenced(active, finding.severity, rules, devices, attributes)
             marked.append(replace(finding, quiet=said) if said else finding)
         return marked
 
@@ -202,13 +219,14 @@ class Life:
                 continue
             now = self._judged(one.incident, opened, ts, active, attributes)
             before = one.incident
+            now = replace(now, paged=one.loud or not now.quiet)
             if now.phase == "firing":
                 self._restless.discard(key)
             if key not in changed and (now.phase, now.quiet) == (before.phase, before.quiet):
                 continue
             if key not in changed:
                 now = replace(now, ts=ts, findings=())
-            one.incident, one.loud = now, one.loud or not now.quiet
+            one.incident, one.loud = now, now.paged
             told.append(now)
         for key in [k for k, past in self._past.items() if self._is_stale(past, ts)]:
             del self._past[key]
@@ -267,6 +285,7 @@ class Life:
             record,
             status="resolved",
             phase="resolved",
+            paged=one.loud,
             devices=(),
             quiet="" if one.loud else one.incident.quiet,
         )

@@ -55,7 +55,7 @@ class Matcher:
             It is none, or its regular expression is none.
         """
         found = MATCHER.fullmatch(text)
-        if found is None or len(text) > TEXT_MOST:
+        if found is None or len(text) > TEXT_MOST or not _is_text(text):
             raise SettingsError(
                 f"{text[:TEXT_MOST]!r} matches nothing; give name=value, name!=value, name=~regex "
                 f"or name!~regex, of at most {TEXT_MOST} characters"
@@ -218,6 +218,11 @@ def _parsed(matchers: tuple[str, ...]) -> tuple[Matcher, ...]:
     return tuple(map(Matcher.parse, matchers))
 
 
+def _is_text(text: str) -> bool:
+    """Say whether a text has no half characters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _ns(text: str, name: str) -> int:
     """Return a time of RFC 3339 as ns."""
     try:
@@ -226,4 +231,6 @@ def _ns(text: str, name: str) -> int:
         raise SettingsError(f"{name} is {text!r}; give a time like 2026-12-01T22:00:00Z") from error
     if moment.tzinfo is None:
         raise SettingsError(f"{name} is {text!r}; say the time zone, such as Z for UTC")
+    if not 2000 <= moment.year < 2200:
+        raise SettingsError(f"{name} is {text!r}; give a year from 2000 to 2199")
     return int(moment.timestamp()) * SECOND_NS

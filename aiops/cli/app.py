@@ -19,6 +19,8 @@ COMMANDS = {
     "scan": "Say what is in files, and how they are read.",
     "place": "Say where work should run, why, and what would change that.",
     "keys": "Say who may speak to the service, and what they may do.",
+    "incidents": "List what is wrong and what is blamed, and say who is on it.",
+    "silence": "Page nobody of what is known or planned, for a while or each week.",
     "feedback": "Say whether findings were right, and hold those like the false ones.",
     "explain": "Say why: of a finding, an incident, an action or a plan.",
     "train": "Learn from a history what a detector is to expect.",

@@ -208,7 +208,7 @@ class Engine:
         findings = renamed + findings
         findings = self.feedback.weigh(findings, self._firing)
         shared = self._attributes.at(epoch.size) if findings or self.life.silences else None
-        findings = self.life.mark(findings, epoch.end, shared)
+        findings = self.life.mark(findings, self._firing, epoch.end, shared)
         for finding in findings:
             if finding.status == "firing":
                 self._firing[finding.fingerprint] = finding

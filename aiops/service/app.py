@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aiops.errors import AiopsError
 from aiops.service.problem import Refusal, problem, refusal_of
-from aiops.service.routes import arrivals, decisions, feedback, health, ingest, results
+from aiops.service.routes import arrivals, decisions, feedback, health, incidents, ingest, results
 from aiops.service.service import Service
 
 logger = structlog.get_logger("aiops.http")
@@ -41,7 +41,7 @@ def make_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (ingest, arrivals, results, feedback, decisions, health):
+    for routes in (ingest, arrivals, results, incidents, feedback, decisions, health):
         app.include_router(routes.router)
     app.add_exception_handler(AiopsError, _of_ours)
     app.add_exception_handler(Refusal, _refused)

@@ -185,7 +185,7 @@ class Control(Records):
             " SET seq = excluded.seq, status = excluded.status",
             (kind, subject, rows[0][0], status),
         )
-        if kind != "actions" or status == "approved":
+        if not record.get("quiet") and (kind != "actions" or status == "approved"):
             id = record["id"] if kind != "actions" else subject
             self._db.executemany(
                 "INSERT OR IGNORE INTO outbox(outlet, id, kind, created_ns, body)"
@@ -280,7 +280,8 @@ class Control(Records):
                 self._set(f"heard/{number}", action_id)
                 self._audit(now, record.sender, "proposal", action_id, reason)
             else:
-                self._audit(now, record.sender, record.kind, "", json.dumps(said))
+                subject = said.get("incident_id") or said.get("silence_id") or ""
+                self._audit(now, record.sender, record.kind, subject, json.dumps(said))
             self._set("heard", str(number))
 
     def heard(self, number: int) -> dict[str, Any] | None:

@@ -97,6 +97,10 @@ class Incident(Record):
         title="Site lyon is silent: 12 devices.",
         findings=["fnd-53b1f3f6a8a9c1d2"],
         devices=["gw-0007"],
+        cause={"attributes": {"site": "lyon"}, "devices": 12, "of": 14, "lift": 310.0, "p": 2e-19},
+        phase="firing",
+        quiet="",
+        reopened=0,
     )
     id: str
     incident_id: str
@@ -106,6 +110,39 @@ class Incident(Record):
     title: str
     findings: list[str]
     devices: list[str]
+
+
+class Acknowledged(BaseModel):
+    """An acknowledgement was written down; the incident's next record has it."""
+
+    seq: int = Field(description="Record of the log.")
+    incident_id: str
+    until: str
+
+
+class Silence(Record):
+    """Whom nobody is paged of, and when."""
+
+    model_config = example(
+        id="sil-5d41402abc4b2a76",
+        matchers=["site=lyon"],
+        from_ts="2026-11-01T00:00:00Z",
+        until_ts="2026-11-01T02:00:00Z",
+        author="ann",
+        comment="power is being worked on",
+        every="",
+        critical=False,
+        state="active",
+    )
+    id: str
+    matchers: list[str]
+    from_ts: str
+    until_ts: str
+    author: str
+    comment: str
+    every: Literal["", "day", "week"]
+    critical: bool
+    state: Literal["pending", "active", "expired"]
 
 
 class Action(Record):

@@ -127,12 +127,13 @@ class Records:
         }
 
     def firing(self) -> list[Message]:
-        """Return the incidents that are open."""
+        """Return the incidents that are open and of which somebody was told."""
         rows = self._read(
             "SELECT id, body FROM latest JOIN records USING(seq)"
             " WHERE latest.kind = 'incidents' AND latest.status = 'firing'"
         )
-        return [Message(id, "incident", json.loads(body), 0) for id, body in rows]
+        records = [(id, json.loads(body)) for id, body in rows]
+        return [Message(id, "incident", told, 0) for id, told in records if told.get("paged", True)]
 
     def audit_broken(self) -> int | None:
         """Return the first entry of the audit that was altered, moved or removed; None: none."""

@@ -16,11 +16,11 @@ class Role(StrEnum):
     READ = "read"
     """See devices, findings, plans and actions."""
     FEEDBACK = "feedback"
-    """Say whether a finding was right."""
+    """Say whether a finding was right, acknowledge incidents."""
     PROPOSE = "propose"
     """Propose actions and plans."""
     APPROVE = "approve"
-    """Approve or reject what somebody else proposed."""
+    """Approve or reject what somebody else proposed; put labels and silences in force."""
     ADMIN = "admin"
     """Change settings, halt actions, see the service's own state."""
 

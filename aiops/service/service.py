@@ -27,6 +27,7 @@ import apsw
 import msgspec
 import structlog
 
+from aiops.alerts.life import HEARD
 from aiops.connectors.durable.group import AnyFuture, GroupCommit, Receipt, Settled, settle
 from aiops.connectors.durable.log import SegmentedLog
 from aiops.connectors.wire.decoded import Decoded, Refused
@@ -449,12 +450,13 @@ class Service:
         """Take what a person did, in its place in the log."""
         if record.kind != "proposal":
             self._keep(number, record)
+            said = msgspec.json.decode(record.body)
             if record.kind in ("label", "feedback"):
-                said = msgspec.json.decode(record.body)
                 engine.feedback.heard(record.kind, said, record.sender, record.recv_ns)
+            elif record.kind in HEARD:
+                engine.life.heard(record.kind, said, record.sender, record.recv_ns)
             elif record.kind == "rejection":
-                asked = msgspec.json.decode(record.body)["action_id"]
-                rejected = self.control.action(asked)
+                rejected = self.control.action(said["action_id"])
                 if rejected is not None and rejected["state"] == "rejected":
                     engine.withdraw(rejected)
             return

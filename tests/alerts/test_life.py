@@ -28,7 +28,7 @@ class World:
         for k in range(minutes):
             self.ts += MINUTE
             now = [replace(f, ts=self.ts) for f in findings] if k == minutes - 1 else []
-            now = self.life.mark(now, self.ts, ATTRIBUTES)
+            now = self.life.mark(now, {}, self.ts, ATTRIBUTES)
             records = Grouping().group(now, self.opened, {}, self.ts) if now else []
             told = self.life.follow(records, self.opened, self.ts, ATTRIBUTES)
         return told
@@ -147,8 +147,11 @@ def test_a_silence_marks_findings_and_incidents_and_ends():
     world = World()
     world.say("silence", matchers=["site=lyon"], for_s=600)
     (name,) = world.life.silences
-    marked = world.life.mark([sick(0), sick(2)], world.ts, ATTRIBUTES)
+    marked = world.life.mark([sick(0), sick(2)], {}, world.ts, ATTRIBUTES)
     assert [f.quiet for f in marked] == [name, ""]
+    firing = {f.fingerprint: f for f in marked}
+    over = Life().mark([well(0), well(2), well(3)], firing, world.ts, ATTRIBUTES)
+    assert [f.quiet for f in over] == [name, "", ""]
     lyon, osaka = world.epoch(sick(0), sick(2))
     assert (lyon.quiet, osaka.quiet) == (name, "")
     assert lyon.phase == "firing"
@@ -245,6 +248,7 @@ def test_who_was_paged_is_told_of_the_end_and_nobody_else(seed):
             assert (record["quiet"] == "") == paged.pop(name, False)
         else:
             paged[name] = paged.get(name, False) or not record["quiet"]
+            assert record["paged"] == paged[name]
     open_ = {one.incident.incident_id for one in world.life._told.values()}
     assert set(paged) == open_
 
