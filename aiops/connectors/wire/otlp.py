@@ -182,9 +182,11 @@ class _Points:
                 continue
             series = series_of(point.attributes, *more)
             value = point.as_double or point.as_int
-            if not value and point.WhichOneof("value") is None:
-                self.build.refuse("a point without a value", name)
-                continue
+            if not value:
+                if point.WhichOneof("value") is None:
+                    self.build.refuse("a point without a value", name)
+                    continue
+                value = point.as_double  # of -0.0 the sign stays
             ts = point.time_unix_nano or self.recv_ns
             device, labels, site, cohort, excess_ = series
             if (device and not wrong and not excess_ and ts < TS_END) or self._may(
