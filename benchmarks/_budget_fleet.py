@@ -24,8 +24,6 @@ HOUR_NS = 3600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
 MONTH_DAYS = 365.25 / 12.0
 START_NS = 20_500 * DAY_NS
-PER_HOUR = 4
-"""Rows a device and hour."""
 RAMP_DAYS = 2.0
 """How long the drift of the fleet takes."""
 
@@ -36,6 +34,7 @@ class Nature:
 
     size: int
     rng: np.random.Generator
+    per_hour: int
     state: F8 = field(init=False)
     level: F8 = field(init=False)
     scale: F8 = field(init=False)
@@ -48,17 +47,17 @@ class Nature:
         self.extra = self.rng.random(self.size)
 
     def noise(self, device: I4, keep: float) -> F8:
-        """Return the next value [k, PER_HOUR] of a first-order autoregression, of variance 1."""
-        out = np.empty((len(device), PER_HOUR))
+        """Return the next value [k, rows] of a first-order autoregression, of variance 1."""
+        out = np.empty((len(device), self.per_hour))
         x, fresh = self.state[device], np.sqrt(1.0 - keep * keep)
-        for j in range(PER_HOUR):
+        for j in range(self.per_hour):
             x = keep * x + fresh * self.rng.standard_normal(len(device))
             out[:, j] = x
         self.state[device] = x
         return out
 
     def row(self, device: I4, hour: int, louder: float, higher: float) -> F8:
-        """Return values [k, PER_HOUR] of an hour; a drift is louder noise and higher levels."""
+        """Return values [k, rows] of an hour; a drift is louder noise and higher levels."""
         raise NotImplementedError
 
 
@@ -70,7 +69,7 @@ class Gaussian(Nature):
 
 class Seasonal(Nature):
     def row(self, device: I4, hour: int, louder: float, higher: float) -> F8:
-        t = hour + np.arange(PER_HOUR) / PER_HOUR
+        t = hour + np.arange(self.per_hour) / self.per_hour
         wave = np.sin(2 * np.pi * t / 24.0) + 0.4 * np.sin(4 * np.pi * t / 24.0 + 1.0)
         wave = wave * (0.5 if hour // 24 % 7 >= 5 else 1.0)
         level, scale = self.level[device, None], self.scale[device, None]
@@ -103,7 +102,7 @@ class Bursty(Nature):
 class Counts(Nature):
     def row(self, device: I4, hour: int, louder: float, higher: float) -> F8:
         mean = 0.5 + 6.0 * self.extra[device, None] ** 2 + 2.0 * higher
-        mixed = self.rng.gamma(4.0 / louder, louder / 4.0, (len(device), PER_HOUR))
+        mixed = self.rng.gamma(4.0 / louder, louder / 4.0, (len(device), self.per_hour))
         return self.rng.poisson(mean * mixed).astype(np.float64)
 
 
@@ -139,7 +138,8 @@ class Fleet(NamedTuple):
     drift_day: float
     budget: float
     """False alarms per 1,000 device-months, of all metrics together."""
-    cohorts: int = 1
+    per_hour: int = 4
+    """Rows a device and hour."""
 
 
 def simulate(
@@ -161,9 +161,9 @@ def _of_metric(
 ) -> Fired:
     size = fleet.devices + fleet.young_a_day * fleet.days
     detector, metric = rule.detector, rule.detector.reads[0]
-    memory, signal = detector.init(FleetShape(size)), nature(size, rng)
+    memory, signal = detector.init(FleetShape(size)), nature(size, rng, fleet.per_hour)
     phase, since = np.zeros(size, dtype=np.int8), np.zeros(size, dtype=np.int64)
-    cohort = (np.arange(size) % fleet.cohorts).astype(np.int32)
+    cohort = np.zeros(size, dtype=np.int32)
     root, site = np.arange(size, dtype=np.int32), np.full(size, -1, dtype=np.int32)
     comes = np.arange(fleet.young_a_day * fleet.days) // max(fleet.young_a_day, 1) * 24
     born = np.concatenate((np.zeros(fleet.devices), comes))
@@ -198,8 +198,9 @@ def _of_metric(
 
 
 def _batch(metric: str, device: I4, cohort: I4, value: F8, start: int) -> TelemetryBatch:
-    rows = np.repeat(device, PER_HOUR)
-    ts = np.tile(start + np.arange(PER_HOUR) * (HOUR_NS // PER_HOUR), len(device))
+    n = value.shape[1]
+    rows = np.repeat(device, n)
+    ts = np.tile(start + np.arange(n) * (HOUR_NS // n), len(device))
     historical: B1 = np.zeros(len(rows), dtype=np.bool_)
     return TelemetryBatch(
         rows,

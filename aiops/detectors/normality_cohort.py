@@ -128,7 +128,9 @@ def seal(memory: Any, epoch: Epoch, alarm_budget: float) -> None:
     cohort.sealed_hour[:size] = hour
     if before == 0:
         return
-    heard = memory.ts[:size] > epoch.end - HOUR_NS
+    # Who reports seldom is watched in between, too.
+    interval_ns = 2.0 * memory.moments[:size, INTERVAL].astype(np.float64) * SECOND_NS
+    heard = (seen > 0) & (epoch.end - memory.ts[:size] <= np.maximum(interval_ns, HOUR_NS))
     grown = hour - cohort.born_hour[:size] >= DAY_HOURS
     start, member = members(epoch)
     if new.any():
