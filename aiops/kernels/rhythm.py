@@ -21,6 +21,8 @@ CUT = 6.0
 """An interval counts as no longer than the typical one and this many spreads."""
 SAME_BEAT, SAME_BEAT_S = 0.25, 60.0
 """Rows closer than this share of the typical interval, and than this, are pieces of one report."""
+FIRST_BEAT_S = 1.0
+"""Rows this soon after a device's first are of its first report: log lines of a moment are many."""
 NARROWEST = 1.0 / 6.0
 """Least spread, in typical intervals: the tail of a device that loses 0.25 % of its reports."""
 WIDENING = 1.5
@@ -109,7 +111,8 @@ def rhythm_update(rows: Rows, memory: RhythmMemory, memory_beats: int) -> None:
         last[i] = t
         interval_s = (t - beat[i]) * 1e-9
         typical = typical_s[i]
-        if beats[i] >= 2 and interval_s < min(SAME_BEAT * typical, SAME_BEAT_S):
+        same_s = min(SAME_BEAT * typical, SAME_BEAT_S) if beats[i] >= 2 else FIRST_BEAT_S
+        if beats[i] >= 1 and interval_s < same_s:
             continue
         beat[i] = t
         beats[i] += 1

@@ -335,3 +335,16 @@ def test_durations():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         Silence(**wrong)
+
+
+def test_log_lines_of_one_moment_are_no_rhythm_of_a_new_device():
+    """A gateway that logs three lines within microseconds, once an hour."""
+    detector = Silence(min_silence_s=600.0)
+    memory = detector.init(FleetShape(1))
+    hours = every(3600, 3)
+    for hour in hours.tolist():
+        feed(detector, memory, [0, 0, 0], [hour, hour + 1000, hour + 2000])
+        found = close(detector, memory, hour + 3590 * 10**9, 1)
+        assert not found.score[0] >= 1.0
+    assert memory.beats[0] == 3
+    assert memory.typical_s[0] == pytest.approx(3600.0)

@@ -30,6 +30,8 @@ class Rhythm:
         interval_s = (ts - self.beats[-1]) * 1e-9 if self.beats else None
         if len(self.beats) >= 2 and interval_s < min(self.typical_s / 4, 60):
             return
+        if len(self.beats) == 1 and interval_s < 1:
+            return
         self.beats.append(ts)
         intervals = len(self.beats) - 1
         if intervals == 0:
