@@ -33,7 +33,10 @@ endef
 .PHONY: demo test test-nojit soak check bench lock clean help
 
 # Tests that would say the same of kernels as plain Python, only later.
-COMPILED_ONLY := benchmarks cli connectors service test_docs_service.py
+COMPILED_ONLY := actions benchmarks cli connectors service \
+  detectors/test_failure_risk.py \
+  $(addprefix placement/test_,explain.py storms.py story.py) \
+  $(addprefix test_,docs.py docs_service.py imports.py notebooks.py tidy.py)
 
 ## The tour: a simulated fleet, what is found in it, and what is proposed
 demo: $(VENV)/.installed
