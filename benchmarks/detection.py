@@ -1,8 +1,10 @@
 """How well `Normality` finds what is wrong, how soon, how often in vain, and how fast.
 
 One configuration for everything, that of a metric nobody configured, and lines (thresholds) taken
-from other series than those that are judged. Beside it stand what never looks at the data (a clock,
-chance), plain rules, and libraries; what is made of a score is the same for all: the state is a
+from other series than those that are judged. The configuration is not held out: the given series
+were at hand while the detector was made, so only series kept back say what it is worth elsewhere.
+Beside it stand what never looks at the data (a clock, chance), plain rules, and libraries with
+their own defaults; what is made of a score is the same for all: the state is a
 peak-hold that fades by 2 % a row, an alarm is followed by a rest (`_detection_alarms`).
 
 **nab**: the published score, 0 for saying nothing and 100 for the earliest alarm in each window and
