@@ -34,7 +34,7 @@ FEWEST = 20
 """Media with power-on time, fewer than which are no population."""
 
 
-COMMON = 0.8
+USUAL = 0.8
 """Share of the devices that must report a metric for it to be a feature unasked."""
 FEATURES_MOST = 16
 
@@ -173,7 +173,7 @@ def risk(
     layout = columns(column)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("reading", total=None, note="")
-        reads = tuple(metric or _common(sources, layout))
+        reads = tuple(metric or _usual(sources, layout))
         rows = _Rows(reads)
         engine = Engine([AlertRule(rows.detector)], layout=layout)
 
@@ -273,7 +273,7 @@ class _Rows:
         return np.concatenate(self._device), np.concatenate(self._ts), np.concatenate(self._asked)
 
 
-def _common(sources: list[str], layout: dict[str, str]) -> list[str]:
+def _usual(sources: list[str], layout: dict[str, str]) -> list[str]:
     """Return the gauges that most devices report, by a first look at the history."""
     who: dict[str, set[str]] = {}
     everybody: set[str] = set()
@@ -289,7 +289,7 @@ def _common(sources: list[str], layout: dict[str, str]) -> list[str]:
                 who.setdefault(name, set()).update(seen[~np.isnan(column.value)].tolist())
     everybody.discard("")
     most = sorted(who, key=lambda name: (-len(who[name]), name))
-    common = [name for name in most if len(who[name]) >= COMMON * len(everybody)]
-    if not common:
+    usual = [name for name in most if len(who[name]) >= USUAL * len(everybody)]
+    if not usual:
         raise SettingsError("no metric is reported by most devices: name features with --metric")
-    return common[:FEATURES_MOST]
+    return usual[:FEATURES_MOST]
