@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("detectors", "flash-wear", "reboot-drift", "relation")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("detectors", "flash-wear", "reboot-drift", "relation")
+    ),
 ]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
