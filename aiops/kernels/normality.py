@@ -374,7 +374,7 @@ def normality_update(
         off = within(off, clip * usual)
         moments[i, SEASON_SPREAD] += slow * (np.float32(abs(off)) - moments[i, SEASON_SPREAD])
         learnt = settings.learn_season * within(off, PROFILE_SPREADS * spread) / tick
-        dither = np.float32((ts // 1_000_000 * 2_654_435_761) & 0xFFFF) * PER_DITHER
+        dither = np.float32((ts // 1_000_000 & 0xFFFF) * 2_654_435_761 & 0xFFFF) * PER_DITHER
         step_to = hours[i, slot] + math.floor(learnt * (ONE - after) + dither)
         hours[i, slot] = min(max(step_to, -PROFILE_MOST), PROFILE_MOST)
         step_to = hours[i, slot_2] + math.floor(learnt * after + dither)
