@@ -86,7 +86,7 @@ def test_a_medium_that_is_worn_when_it_comes_does_not_close_with_the_one_that_le
     made = engine()
     step = made.step(pa.Table.from_pylist(table))
     assert {f.medium_id for f in made._firing.values()} == {"S2", "S7"}
-    assert made._opened["flash_wear@gw-1"]["devices"] == {"gw-1": ["nvme0/S2"]}
+    assert made._opened["flash_wear@gw-1"]["devices"] == {"gw-1": ["flash_wear/nvme0/S2"]}
     assert [f.medium_id for f in step.findings if f.reason == "replaced"] == ["S1"]
 
 
