@@ -137,7 +137,7 @@ class Exhaustion:
         n = shape.capacity
         arrays: dict[str, Any] = {
             "part": np.zeros((n, PARTS), dtype=np.float32),
-            "count": np.zeros((n, PARTS), dtype=np.uint8),
+            "readings": np.zeros((n, PARTS), dtype=np.uint8),
             "told": np.zeros(n, dtype=np.int8),
             "turned": np.zeros(n, dtype=np.int8),
             "value": np.full((n, WINDOW), np.nan, dtype=np.float32),

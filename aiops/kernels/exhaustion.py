@@ -59,10 +59,10 @@ def exhaustion_update(
             close_bin(i, memory, settings)
             memory.open_bin[i] = b
         p = min((rows.ts[k] - b * settings.bin_ns) // part_ns, PARTS - 1)
-        count = min(memory.count[i, p] + 1, 255)
+        count = min(memory.readings[i, p] + 1, 255)
         old = memory.part[i, p] if count > 1 else 0.0
         memory.part[i, p] = old + (settings.sign * value[k] - old) / count
-        memory.count[i, p] = count
+        memory.readings[i, p] = count
         if settings.compares and not math.isnan(outside[k]):
             memory.outside_sum[i] += settings.sign * outside[k]
             memory.outside_count[i] += 1
@@ -83,10 +83,10 @@ def close_bin(i: int, memory: ExhaustionMemory, settings: ExhaustionSettings) ->
     some = np.empty(PARTS)
     n = 0
     for p in range(PARTS):
-        if memory.count[i, p] > 0:
+        if memory.readings[i, p] > 0:
             some[n] = memory.part[i, p]
             n += 1
-            memory.count[i, p] = 0
+            memory.readings[i, p] = 0
     if n == 0:
         return
     skipped = min(b - memory.closed[i] - 1, WINDOW) if memory.closed[i] >= 0 else WINDOW

@@ -22,7 +22,7 @@ class ExhaustionMemory(NamedTuple):
     """The bin that is being filled; -1: none yet."""
     part: F4
     """[devices, PARTS] mean of each part of it..."""
-    count: U1
+    readings: U1
     """[devices, PARTS] ...and of how many readings; from 255 on the older ones are let go of."""
     outside_sum: F8
     outside_count: I4
