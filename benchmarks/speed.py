@@ -7,9 +7,10 @@ scaler it is `river_hst_bare_rows_per_s`. The limit is `numpy.copyto` on arrays 
 caches.
 
 Figures: `step_rows_per_s`, `admit_rows_per_s` (both at 100,000 devices), `ratio_river_gaussian`,
-`ratio_river_hst` (step over river), `copy_fraction` (bytes of rows and state that a second of
-`step` visits, over the bytes a second of copying moves; grids that one row a day visits are left
-out), `state_bytes_per_device`; and rows a second by size and by kernel.
+`ratio_river_hst` (step over river), `ratio_normality_river_hst` (samples of `Normality` over
+river), `copy_fraction` (bytes of rows and state that a second of `step` visits, over the bytes a
+second of copying moves; grids that one row a day visits are left out), `state_bytes_per_device`;
+and rows a second by size and by kernel.
 """
 
 from __future__ import annotations
@@ -168,6 +169,35 @@ def run_kernels(devices: int, seconds: float, seed: int) -> dict[str, float]:
     return found
 
 
+def run_normality(devices: int, seconds: float, seed: int) -> dict[str, float]:
+    """`Normality.update` with all views: a row of one metric a device and tick; CPU time."""
+    from aiops.detectors.normality import Normality
+    from aiops.fleet.owner import FleetShape
+    from aiops.telemetry.batch import TelemetryBatch
+
+    rng = np.random.default_rng(seed)
+    detector = Normality("temperature.celsius")
+    memory = detector.init(FleetShape(devices))
+    device = np.arange(devices, dtype=np.int32)
+    level, paces = rng.uniform(10.0, 90.0, devices), []
+    for tick in range(45):
+        batch = TelemetryBatch(
+            device=device,
+            cohort=np.zeros(devices, dtype=np.int32),
+            ts=np.full(devices, START + tick * TICK_S * SECOND),
+            historical=np.zeros(devices, dtype=np.bool_),
+            columns={"temperature.celsius": level + rng.normal(0.0, 2.0, devices)},
+            indptr=np.arange(devices + 1, dtype=np.int64),
+        )
+        began = time.process_time()
+        detector.update(memory, batch)
+        paces.append(devices / (time.process_time() - began))
+    return {
+        "normality_samples_per_s": float(np.median(paces[20:])),  # its first rows only teach
+        "normality_bytes_per_series": sum(array.nbytes for array in memory) / devices,
+    }
+
+
 def run_river_gaussian(devices: int, seconds: float, seed: int) -> dict[str, float]:
     """River's GaussianScorer: score and learn one metric of the same rows."""
     from river import anomaly
@@ -240,6 +270,7 @@ WORKERS = {
     "step": run_step,
     "admit": run_admit,
     "kernels": run_kernels,
+    "normality": run_normality,
     "river_gaussian": run_river_gaussian,
     "river_hst": run_river_hst,
     "river_hst_bare": run_river_hst_bare,
@@ -273,6 +304,7 @@ def measure(quick: bool, seed: int) -> dict[str, float]:
         figures[f"normalise_{size}_devices_rows_per_s"] = found["normalise_rows_per_s"]
     figures["admit_rows_per_s"] = figures["admit_100000_devices_rows_per_s"]
     figures |= apart("kernels", 100_000, seconds, seed)
+    figures |= apart("normality", 100_000, seconds, seed)
     gaussian = apart("river_gaussian", 100_000, seconds, seed)["rows_per_s"]
     hst = apart("river_hst", 100_000, seconds, seed)["rows_per_s"]
     bare = apart("river_hst_bare", 100_000, seconds, seed)["rows_per_s"]
@@ -285,6 +317,7 @@ def measure(quick: bool, seed: int) -> dict[str, float]:
         "copy_bytes_per_s": copied,
         "ratio_river_gaussian": main["rows_per_s"] / gaussian,
         "ratio_river_hst": main["rows_per_s"] / hst,
+        "ratio_normality_river_hst": figures["normality_samples_per_s"] / hst,
         "copy_fraction": touched / copied,
         "row_bytes": main["row_bytes"],
         "touched_bytes_per_row": main["touched_bytes_per_row"],
