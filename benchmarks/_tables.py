@@ -24,6 +24,7 @@ PAGES = (
             "service",
             "exhaustion",
             "feedback",
+            "incidents",
             "logs",
         )
     ),

@@ -182,8 +182,14 @@ def _tell_reboots(screen: Console, results: Results) -> None:
 
 def _tell_silence(screen: Console, results: Results) -> None:
     _heading(screen, "3. Devices not heard of")
-    quiet = [i for i in results.incidents if i["key"].startswith("silence@")]
-    storms = [i for i in quiet if "@site:" in i["key"] and i["status"] == "firing"]
+    # A storm is filed by its site, or by what is blamed for it; its title then begins with the rules.
+    quiet = [
+        i
+        for i in results.incidents
+        if i["key"].startswith("silence@")
+        or (i["cause"] is not None and "silence" in i["title"].partition(":")[0])
+    ]
+    storms = [i for i in quiet if "site:" in i["key"] and i["status"] == "firing"]
     if storms:
         largest = max(storms, key=lambda i: len(i["devices"]))
         say(screen, f"{minute(largest['opened_ts'])}  {largest['title']} One incident.")
