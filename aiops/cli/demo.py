@@ -182,7 +182,7 @@ def _tell_reboots(screen: Console, results: Results) -> None:
 
 def _tell_silence(screen: Console, results: Results) -> None:
     _heading(screen, "3. Devices not heard of")
-    # A storm is filed by its site, or by what is blamed for it; its title then begins with the rules.
+    # A storm is filed by its site, or by what is blamed; the title then begins with its rules.
     quiet = [
         i
         for i in results.incidents
