@@ -90,7 +90,9 @@ HOSTILE: list[tuple[str, bytes]] = [
 
 def known(service: Running) -> dict[str, list[str]]:
     """Return ids that are there, by the last word of the path before them."""
+    silence = {"matchers": ["device=nobody"], "for_s": 60}
     return {
+        "silences": [service.client.post("/v1/silences", json=silence).json()["id"]],
         "findings": [one["id"] for one in service.items("/v1/findings")],
         "incidents": [one["incident_id"] for one in service.items("/v1/incidents")],
         "actions": [one["action_id"] for one in service.items("/v1/actions")],
