@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 
 from aiops.connectors.durable.log import SegmentedLog
-from aiops.connectors.models import make_rules
 from aiops.connectors.replay import LogSource
-from aiops.engine.engine import Engine
 from aiops.engine.run import run
 from aiops.service.control import Control
+from aiops.service.rehearsal import make_engine
+from aiops.service.settings import Settings
 from tests.connectors.wire.encoders import Reading, arrow, arrow_stream, ndjson, remote_write_v1
 from tests.connectors.wire.encoders import snappy as packed
 from tests.connectors.wire.encoders_more import otlp
@@ -39,7 +39,8 @@ PROTOCOLS: dict[str, tuple[str, dict[str, str], Callable[[list[Reading]], bytes]
     "otlp": ("/v1/metrics", PROTOBUF, otlp),
 }
 # The state is saved often, so that kills fall into that too.
-CONFIG = "[engine]\nepoch_s = 1\nlateness_s = 0\ncheckpoint_rows = 300\n"
+PACE = {"epoch_s": 1, "lateness_s": 0, "checkpoint_rows": 300}
+CONFIG = "[engine]\n" + "".join(f"{name} = {value}\n" for name, value in PACE.items())
 BEGIN_MS = 1_790_000_000_000
 ROWS = 3
 KINDS = ("findings", "incidents", "plans", "actions")
@@ -198,7 +199,7 @@ def _moment(ns: int) -> str:
 def _in_one_go(data: Path, path: Path) -> dict[str, str]:
     """Run an engine over the log, without a stop, and return what is kept of its results."""
     log = SegmentedLog(data / "log", ballast_bytes=0)
-    engine = Engine(make_rules((), 1.0), layout=None, epoch_s=1, lateness_s=0)
+    engine = make_engine(Settings.model_validate({"data": data, "engine": PACE}))
     control = Control(path)
     run(engine, LogSource(log, hear=control.hear), [control])
     assert not log.damage
