@@ -26,6 +26,7 @@ PAGES = (
             "feedback",
             "incidents",
             "logs",
+            "normality",
         )
     ),
 )
@@ -239,6 +240,9 @@ TABLES: dict[str, tuple[Row, ...]] = {
         ("rows until found, median", "delay_rows_median_cloud"),
         ("rows until found, 90th percentile", "delay_rows_p90_cloud"),
         ("false alarms a device-day", "false_per_device_day_cloud"),
+        ("the same line and rest: share found by EWMA z, 0.003", "events_found_cloud_ewma_003"),
+        ("rows until found, median", "delay_rows_median_cloud_ewma_003"),
+        ("false alarms a device-day", "false_per_device_day_cloud_ewma_003"),
         ("servers: VUS-PR, state", "vus_pr_smd"),
         ("its standard error, over servers", "vus_pr_smd_se"),
         ("the SMD servers", "vus_pr_smd_machine"),
