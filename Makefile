@@ -34,7 +34,7 @@ endef
 
 # Tests that would say the same of kernels as plain Python, only later.
 COMPILED_ONLY := actions benchmarks cli connectors service \
-  detectors/test_failure_risk.py \
+  detectors/test_failure_risk.py engine/test_fuzz.py \
   $(addprefix placement/test_,explain.py storms.py story.py) \
   $(addprefix test_,docs.py docs_service.py imports.py notebooks.py tidy.py)
 

@@ -6,6 +6,8 @@ import importlib
 from types import TracebackType
 from typing import Any
 
+from aiops.telemetry.dialects import named
+
 Point = tuple[str, tuple[tuple[str, str], ...], int, float]
 """Metric, its own attributes, time in ns and value."""
 WANTED = (
@@ -49,10 +51,10 @@ class Application:
         return len(self._told)
 
     def points(self) -> list[Point]:
-        """Return all that was exported."""
+        """Return all that was exported; a sum that grows is named as Prometheus has it."""
         return [
             (
-                metric.name,
+                _name(metric),
                 tuple(sorted(map(_text, point.attributes.items()))),
                 point.time_unix_nano,
                 float(point.value),
@@ -87,3 +89,10 @@ class Application:
 def _text(attribute: tuple[str, Any]) -> tuple[str, str]:
     name, value = attribute
     return name, value if isinstance(value, str) else str(value).lower()
+
+
+def _name(metric: Any) -> str:
+    """Return the name under which a metric is kept, unless somebody knows its own."""
+    grows = getattr(metric.data, "is_monotonic", False)
+    unknown = not named(metric.name).aliases
+    return f"{metric.name}_total" if grows and unknown else metric.name
