@@ -36,7 +36,7 @@ endef
 COMPILED_ONLY := actions benchmarks cli connectors service \
   detectors/test_failure_risk.py engine/test_fuzz.py \
   $(addprefix placement/test_,explain.py storms.py story.py) \
-  $(addprefix test_,docs.py docs_service.py imports.py notebooks.py tidy.py)
+  $(addprefix test_,docs.py docs_service.py imports.py laws.py notebook.py notebooks.py tidy.py)
 
 ## The tour: a simulated fleet, what is found in it, and what is proposed
 demo: $(VENV)/.installed
