@@ -94,7 +94,7 @@ def test_a_live_run_gives_the_same_bits(logged):
     step = aiops.replay(by_device)
 
     assert any(one.batch.historical.any() for one in step.scored), "nothing came late"
-    assert {f.detector for f in step.findings} == {"flash_wear", "reboot_drift", "silence"}
+    assert {f.detector for f in step.findings} >= {"flash_wear", "reboot_drift", "silence"}
     assert said(*live) == said(step)
     kept = [row for one in live for row in one.set_aside.to_pylist()]
     assert sorted(map(repr, kept)) == sorted(map(repr, step.set_aside.to_pylist()))

@@ -90,8 +90,23 @@ def test_case(case):
     assert not wrong, "\n".join(wrong)
 
 
+TOO_LONG_FOR_A_FILE = {
+    "error_burst": "test_error_burst.py: counts of many devices, whose cohort is sealed before",
+    "log_burst": "test_log_burst.py: log lines are no columns",
+    "log_heartbeat": "test_log_heartbeat.py: log lines are no columns",
+    "log_novelty": "test_log_novelty.py: log lines are no columns",
+    "relation": "test_relation.py: two weeks of readings are learnt from",
+    "exhaustion": "test_exhaustion.py: weeks of readings are learnt from",
+}
+"""Detector -> where its stories are told instead, and why."""
+
+
 def test_every_detector_has_a_case_with_a_fault_and_one_without():
+    folder = Path(__file__).parent
+    assert all((folder / said.partition(":")[0]).exists() for said in TOO_LONG_FOR_A_FILE.values())
     for name in DETECTORS:
+        if name in TOO_LONG_FOR_A_FILE:
+            continue
         expected = [row for case in CASES if case.parent.name == name for row in read_all(case)]
         assert any(row["from"] for row in expected), name
         assert any(not row["from"] for row in expected), name

@@ -26,7 +26,7 @@ from benchmarks import _exhaustion_world as world
 from tests.placement.fleets import inventory, posed, workload
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") != "1"
-compiled = pytest.mark.skipif(not COMPILED, reason="some 100,000 windows: needs compiled kernels")
+compiled = pytest.mark.skipif(not COMPILED, reason="thousands of windows: needs compiled kernels")
 MEMORY, HEAT = CREEPS[0], CREEPS[2]
 QUARTER_DAY_S = 21_600.0
 
@@ -47,6 +47,7 @@ def site() -> pa.Table:
     return simulated(devices=14, sites=1, days=10, interval_s=7200, faults=(leak,))
 
 
+@compiled
 @pytest.mark.parametrize("detector", [MEMORY, HEAT], ids=lambda one: one.metric)
 def test_it_obeys_every_law_once_it_judges(detector, site):
     quick = replace(detector, bin_s=QUARTER_DAY_S, horizon_s=detector.horizon_s)
