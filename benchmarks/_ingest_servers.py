@@ -22,6 +22,7 @@ CONFIG = """
 [engine]
 epoch_s = {epoch_s}
 lateness_s = 0
+watch = {watch}
 [bounds]
 device_rows_per_s = 1e6
 device_burst_rows = 1_000_000_000
@@ -108,13 +109,23 @@ class Server(ABC):
 
 
 class Ours(Server):
-    """`aiops serve`; with `volatile`, the same with a log in memory, which loses all."""
+    """`aiops serve`; with `volatile`, the same with a log in memory, which loses all.
+
+    Without `watch` no metric is watched for what is normal; wear, reboots and silence are.
+    """
 
     def __init__(
-        self, *, volatile: bool = False, epoch_s: int = 60, backlog: int = 1 << 40
+        self,
+        *,
+        volatile: bool = False,
+        epoch_s: int = 60,
+        backlog: int = 1 << 40,
+        watch: bool = True,
     ) -> None:
         self._volatile = volatile
-        self._config = CONFIG.format(epoch_s=epoch_s, backlog=backlog)
+        self._config = CONFIG.format(
+            epoch_s=epoch_s, backlog=backlog, watch="true" if watch else "false"
+        )
         super().__init__()
 
     def command(self) -> list[str]:

@@ -4,6 +4,7 @@ Requests are rendered first and sent over eight connections that stay open; clie
 the machine's cores, for all contenders alike. A rate is the median of three rounds; contenders take
 turns, each in a process of its own. Ours acknowledges what is fsynced and judges it meanwhile;
 VictoriaMetrics flushes every few seconds and Prometheus does not fsync its log at each request.
+Figures with `_unwatched` are of a service that watches no metric for what is normal, as stores do.
 
 Latency to a finding: 100,000 devices send 16 metrics each second (Arrow, 1,000 a request); every
 second one device reports failing storage. Epochs are a second, and wait for nobody. Counted is from
@@ -61,11 +62,12 @@ def protocol_rates(protocol: str, n: int, quick: bool) -> dict[str, float]:
     """Measure a protocol on our server with and without its log, in turns."""
     # What is under way is bounded; more connections than that would only be told to wait.
     connections = 3 if protocol == "arrow" else CONNECTIONS
-    rates: dict[str, list[float]] = {"durable": [], "volatile": [], "cpu": []}
-    with Ours() as durable, Ours(volatile=True) as volatile:
+    rates: dict[str, list[float]] = {"durable": [], "volatile": [], "unwatched": [], "cpu": []}
+    with Ours() as durable, Ours(volatile=True) as volatile, Ours(watch=False) as unwatched:
+        servers = {"durable": durable, "volatile": volatile, "unwatched": unwatched}
         begin_ns = time.time_ns() - 600 * SECOND
         for turn in range(ROUNDS + 1):
-            for name, server in (("durable", durable), ("volatile", volatile)):
+            for name, server in servers.items():
                 sent = requests(protocol, n, begin_ns, devices=FLEET // 16, headers=server.headers)
                 reached, per_cpu = rate(server, protocol, sent, connections)
                 server.wait_judged()
@@ -79,7 +81,10 @@ def protocol_rates(protocol: str, n: int, quick: bool) -> dict[str, float]:
 
 def beside_peers(n: int) -> dict[str, float]:
     """Send the same remote-write requests to ours and to the peers, in turns."""
-    makers: dict[str, Callable[[], Server]] = {"ours": Ours}
+    makers: dict[str, Callable[[], Server]] = {
+        "ours": Ours,
+        "unwatched": lambda: Ours(watch=False),
+    }
     if installed("victoria-metrics"):
         makers["victoriametrics"] = VictoriaMetrics
     if installed("prometheus"):
@@ -104,12 +109,18 @@ def beside_peers(n: int) -> dict[str, float]:
     finally:
         for server in servers.values():
             server.__exit__(None, None, None)
-    found = {"remote_write_samples_per_s": statistics.median(rates["ours"])}
+    found = {
+        "remote_write_samples_per_s": statistics.median(rates["ours"]),
+        "remote_write_samples_per_s_unwatched": statistics.median(rates["unwatched"]),
+    }
     for name in ("victoriametrics", "prometheus"):
         if name in servers:
             found[f"{name}_samples_per_s"] = statistics.median(rates[name])
             found[f"ratio_{name}"] = statistics.median(
                 a / b for a, b in zip(rates["ours"], rates[name], strict=True)
+            )
+            found[f"ratio_{name}_unwatched"] = statistics.median(
+                a / b for a, b in zip(rates["unwatched"], rates[name], strict=True)
             )
             found[f"cpu_ratio_{name}"] = statistics.median(
                 a / b for a, b in zip(cpu["ours"], cpu[name], strict=True)
@@ -314,6 +325,7 @@ def main() -> None:
             found[name] = rates["durable"]
             found[name.replace("_per_s", "_per_cpu_s")] = rates["cpu"]
             found[f"{protocol}_durable_over_volatile"] = rates["durable"] / rates["volatile"]
+            found[name.replace("_per_s", "_per_s_unwatched")] = rates["unwatched"]
             print(f"{protocol}: { ({k: round(v) for k, v in rates.items()}) }", flush=True)
         found["durable_over_volatile"] = found["arrow_durable_over_volatile"]
     if given.only in (None, "peers"):
