@@ -6,6 +6,7 @@ is left out, as it decides nothing here. Nobody in this fleet is ever ill, so ea
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ RAMP_DAYS = 2.0
 
 
 @dataclass
-class Nature:
+class Nature(ABC):
     """One metric of `size` devices, each with a level, a size of its noise and a state."""
 
     size: int
@@ -56,9 +57,9 @@ class Nature:
         self.state[device] = x
         return out
 
+    @abstractmethod
     def row(self, device: I4, hour: int, louder: float, higher: float) -> F8:
         """Return values [k, rows] of an hour; a drift is louder noise and higher levels."""
-        raise NotImplementedError
 
 
 class Gaussian(Nature):

@@ -7,7 +7,7 @@ No clock, no randomness, no network, no disk: time comes from the data, and the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
@@ -94,6 +94,8 @@ class Engine:
         Length of an epoch of event time, seconds.
     lateness_s
         How long an epoch waits for rows that are late, seconds.
+    scores_of
+        Detectors whose scores a step returns, by name; None: all. They take memory by the row.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Engine:
         layout: Mapping[str, str] | None = None,
         epoch_s: int = 60,
         lateness_s: int = 120,
+        scores_of: Collection[str] | None = None,
     ) -> None:
         if open_metrics_max < 0:
             raise SettingsError(f"open_metrics_max must be 0 or more; got {open_metrics_max}")
@@ -143,7 +146,7 @@ class Engine:
         self.feedback = Feedback(feedback)
         self.policy = policy or Policy()
         self.guard = guard or Guard()
-        self.layout = dict(layout or {})
+        self.layout, self._scores_of = dict(layout or {}), scores_of
         tracked = {
             name
             for detector in self.detectors
@@ -241,7 +244,7 @@ class Engine:
 
     def _detect(self, epoch: Epoch, batch: TelemetryBatch) -> tuple[list[Scored], list[Finding]]:
         """Run each distinct detector once over the epoch, and each rule over its scores."""
-        identities = self.fleet.registry.identities
+        names = self.fleet.registry.identities
         stays = np.ones(epoch.size, dtype=np.bool_)
         stays[epoch.replaced] = False  # who has left neither fires nor asks for anything
         left = self._retire(epoch)
@@ -255,7 +258,8 @@ class Engine:
             rules = self._rules_of[detector]
             if len(shown):
                 scores = detector.update(memory, shown)
-                scored.append(Scored(detector.name, shown, scores, identities))
+                if self._scores_of is None or detector.name in self._scores_of:
+                    scored.append(Scored(detector.name, shown, scores, names))
                 usable = stays[shown.device] & ~shown.historical
                 for rule in rules:
                     believed = usable & self._believed(rule, memory, epoch, shown.device, scores)

@@ -40,6 +40,7 @@ def make_engine(settings: Settings) -> Engine:
         inventory=read_inventory(settings.inventory) if settings.inventory else Inventory(),
         epoch_s=told.epoch_s,
         lateness_s=told.lateness_s,
+        scores_of=(),  # nobody reads them here
     )
 
 

@@ -69,3 +69,11 @@ def test_who_fires_goes_on_until_it_clears(after):
     assert fired(ASKED, first, after) == [("gw-0", "firing")]
     gone = fired(ASKED, first, after, [0.0] * 10)
     assert gone == [("gw-0", "firing"), ("gw-0", "resolved")]
+
+
+def test_scores_that_nobody_reads_are_not_kept_and_change_nothing():
+    row = {"device_id": "gw-0", "ts": np.datetime64(START, "s").item(), "temperature.celsius": 1.0}
+    table = pa.Table.from_pylist([row, dict.fromkeys(row)])
+    steps = [Engine([AlertRule(Sure())], scores_of=of).step(table) for of in (None, ["sure"], ())]
+    assert [[one.detector for one in step.scored] for step in steps] == [["sure"], ["sure"], []]
+    assert len({repr(step.records()) for step in steps}) == 1
